@@ -1,0 +1,61 @@
+"""The FastAPI application: REST under /api/v1, the dashboard's pages, /healthz. No Optuna, no torch."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from api import pages
+from api.bell import Bell
+from api.errors import add_error_handlers
+from api.guard import LoopbackGuard
+from api.routes import events, leases, searches, trials, workers
+from nas_service.artifacts import ArtifactStore
+from nas_service.database import Database
+from nas_service.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the application on the settings' database, which is at this version's schema."""
+    database = Database(settings.url_of_database)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.bell = Bell(database, settings.poll_seconds)
+        ringing = asyncio.create_task(app.state.bell.run())
+        yield
+        ringing.cancel()
+        with suppress(asyncio.CancelledError):
+            await ringing
+        database.close()
+
+    app = FastAPI(
+        title="Hourglass",
+        version=version("hourglass-nas"),
+        description="Searches hourglass network shapes and serves their Pareto fronts.",
+        lifespan=lifespan,
+        docs_url=None,  # the page would load scripts from another host; the document itself is at /openapi.json
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.database = database
+    app.state.store = ArtifactStore(settings.url_of_artifacts)
+    app.add_middleware(GZipMiddleware, minimum_size=2000)
+    app.add_middleware(LoopbackGuard)
+    add_error_handlers(app)
+    rest = APIRouter(prefix="/api/v1")
+    for part in (searches, trials, events, leases, workers):
+        rest.include_router(part.router)
+    app.include_router(rest)
+    app.include_router(pages.router)
+    app.mount("/static", pages.static_files, name="static")
+
+    @app.get("/healthz", tags=["operators"])
+    async def healthz() -> dict[str, str]:
+        """Answer as long as the process lives."""
+        return {"status": "ok"}
+
+    return app

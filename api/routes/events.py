@@ -1,0 +1,62 @@
+"""A search's events as server-sent events; the event number is the id, so `Last-Event-ID` resumes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from api.bell import Bell
+from api.dependencies import BellOf, DatabaseOf
+from api.errors import NOT_FOUND, UNPROCESSABLE
+from api.routes.searches import SearchId
+from nas_service.database import Database
+from nas_service.database.events import events_after
+from nas_service.domain.records import Event
+from nas_service.lifecycle.control import require_search
+from nas_service.lifecycle.errors import NotFound
+
+router = APIRouter(tags=["events"])
+
+EventNumber = Annotated[
+    int | None, Query(ge=0, lt=2**63, description="start behind this event; default: from the first")
+]
+LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, lt=2**63)]
+PATIENCE_SECONDS = 15.0  # a stream looks by itself this often
+
+
+@router.get(
+    "/searches/{search_id}/events",
+    response_class=EventSourceResponse,
+    responses=NOT_FOUND | UNPROCESSABLE | {200: {"content": {"text/event-stream": {}}}},
+)
+async def stream_events(
+    search_id: SearchId,
+    database: DatabaseOf,
+    bell: BellOf,
+    after: EventNumber = None,
+    last_event_id: LastEventId = None,
+) -> EventSourceResponse:
+    """Stream what happens to a search, from the first event or behind the last one that the client has."""
+    start = last_event_id if last_event_id is not None else after or 0
+    await asyncio.to_thread(_read, database, search_id, start, limit=1)  # 404 before the stream begins
+    return EventSourceResponse(_stream(database, bell, search_id, start), ping=15)
+
+
+async def _stream(database: Database, bell: Bell, search_id: int, number: int) -> AsyncIterator[ServerSentEvent]:
+    while True:
+        try:
+            events = await asyncio.to_thread(_read, database, search_id, number)
+        except NotFound:
+            return  # the search was deleted
+        for event in events:
+            number = event.number
+            yield ServerSentEvent(event.model_dump_json(), id=str(event.number), event=event.kind)
+        await bell.wait_for_event(search_id, number, PATIENCE_SECONDS)
+
+
+def _read(database: Database, search_id: int, number: int, limit: int = 500) -> list[Event]:
+    with database.read() as connection:
+        require_search(connection, search_id)
+        return events_after(connection, search_id, number, limit)

@@ -1,0 +1,80 @@
+"""What workers call: lease, report, result, network, release, goodbye. Every call may be repeated safely."""
+
+import asyncio
+from time import monotonic
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Header, Path, Request, Response
+
+from api.dependencies import BellOf, DatabaseOf, SettingsOf, Store, Writing
+from api.errors import LEASE_LOST, UNPROCESSABLE
+from nas_service.database import Database
+from nas_service.domain.trial import Trial
+from nas_service.lifecycle.finish import finish
+from nas_service.lifecycle.lease import dismiss, lease, release, report
+from nas_service.lifecycle.networks import store_network
+from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
+from nas_service.settings import Settings
+
+router = APIRouter(tags=["workers"])
+
+LeaseId = Annotated[str, Path(min_length=1, max_length=64)]
+Token = Annotated[int, Header(alias="Lease-Token", ge=0, lt=2**31)]
+Digest = Annotated[str, Header(alias="Content-Digest", pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+@router.post("/leases", response_model=Lease, responses=UNPROCESSABLE | {204: {"description": "nothing to train"}})
+async def request_lease(
+    request: LeaseRequest, call: Request, database: DatabaseOf, bell: BellOf, settings: SettingsOf
+) -> Lease | Response:
+    """Lease the next trial; waits up to `wait_seconds` for one."""
+    deadline = monotonic() + request.wait_seconds
+    while (granted := await asyncio.to_thread(_try_lease, database, request, settings)) is None:
+        rung = await bell.wait_for_trial(request.worker.datasets, deadline - monotonic())
+        if not rung or await call.is_disconnected():  # a trial is not for a worker that has died while it waited
+            return Response(status_code=204)
+    return granted
+
+
+@router.put("/leases/{lease_id}", responses=LEASE_LOST | UNPROCESSABLE)
+def put_report(
+    lease_id: LeaseId, token: Token, news: Report, connection: Writing, settings: SettingsOf
+) -> ReportAnswer:
+    """Heartbeat and report: new per-epoch metrics, and whether to go on."""
+    return report(connection, lease_id, token, news, settings)
+
+
+@router.post("/leases/{lease_id}/result", responses=LEASE_LOST | UNPROCESSABLE)
+def post_result(lease_id: LeaseId, token: Token, result: Result, connection: Writing) -> Trial:
+    """End the trial. The same result again is accepted, a different one is not."""
+    return finish(connection, lease_id, token, result)
+
+
+@router.put("/leases/{lease_id}/network", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
+def put_network(
+    lease_id: LeaseId,
+    token: Token,
+    digest: Digest,
+    content: Annotated[bytes, Body(media_type="application/octet-stream")],
+    connection: Writing,
+    store: Store,
+) -> None:
+    """Bring the trained network (safetensors) before the result."""
+    store_network(connection, store, lease_id, token, content, digest)
+
+
+@router.post("/leases/{lease_id}/release", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
+def post_release(lease_id: LeaseId, token: Token, message: Release, connection: Writing) -> None:
+    """Give the trial back; this uses no attempt."""
+    release(connection, lease_id, token, message)
+
+
+def _try_lease(database: Database, request: LeaseRequest, settings: Settings) -> Lease | None:
+    with database.write() as connection:
+        return lease(connection, request, settings)
+
+
+@router.delete("/workers/{worker_id}", status_code=204, responses=UNPROCESSABLE)
+def goodbye(worker_id: LeaseId, connection: Writing) -> None:
+    """A worker that ends says so; what it still holds goes back to the queue."""
+    dismiss(connection, worker_id)

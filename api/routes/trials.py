@@ -1,0 +1,102 @@
+"""Trials: list as JSON pages or one CSV, show, curves, the trained network; enqueue a given architecture."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import StreamingResponse
+
+from api.dependencies import DatabaseOf, Reading, Store, Writing
+from api.errors import CONFLICT, NOT_FOUND, UNPROCESSABLE
+from api.paging import IdCursor, Limit, page_of
+from api.routes.searches import SearchId
+from nas_service.analysis.tables import csv_lines
+from nas_service.database import Database
+from nas_service.database.reports import reports_of_trial
+from nas_service.database.trials import newest_trials, trial_by_id
+from nas_service.domain.states import TrialState
+from nas_service.domain.trial import Trial
+from nas_service.lifecycle import control
+from nas_service.lifecycle.control import require_search
+from nas_service.lifecycle.errors import NotFound
+from nas_service.lifecycle.networks import read_network
+from nas_service.messages import Enqueue, Page
+
+router = APIRouter(tags=["trials"])
+
+TrialId = Annotated[int, Path(ge=1, lt=2**63)]
+ArmFilter = Annotated[str | None, Query(max_length=64)]
+CSV_PAGE = 1000
+
+
+@router.get(
+    "/searches/{search_id}/trials",
+    response_model=Page[Trial],
+    responses=NOT_FOUND | UNPROCESSABLE | {200: {"content": {"text/csv": {}}}},
+)
+def list_trials(
+    search_id: SearchId,
+    database: DatabaseOf,
+    limit: Limit = 100,
+    cursor: IdCursor = None,
+    arm: ArmFilter = None,
+    state: TrialState | None = None,
+    format_: Annotated[Literal["json", "csv"], Query(alias="format", description="csv: all pages at once")] = "json",
+) -> Page[Trial] | Response:
+    """List a search's trials, newest first, of one arm or in one state where asked."""
+    with database.read() as connection:
+        require_search(connection, search_id)
+        if format_ == "json":
+            trials = newest_trials(connection, search_id, limit + 1, cursor, arm, state)
+            return page_of(trials, limit, lambda trial: trial.id)
+    rows = csv_lines(_every_trial(database, search_id, arm, state))
+    name = f"search-{search_id}-trials.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(rows, media_type="text/csv", headers=headers)
+
+
+@router.post("/searches/{search_id}/trials", status_code=201, responses=CONFLICT | UNPROCESSABLE)
+def enqueue(search_id: SearchId, request: Enqueue, connection: Writing) -> Trial:
+    """Queue a given architecture in an arm; it counts against the arm's budget."""
+    return _require_trial(connection, control.enqueue(connection, search_id, request))
+
+
+@router.get("/trials/{trial_id}", responses=NOT_FOUND | UNPROCESSABLE)
+def show(trial_id: TrialId, connection: Reading) -> Trial:
+    """Show one trial."""
+    return _require_trial(connection, trial_id)
+
+
+@router.get("/trials/{trial_id}/reports", responses=NOT_FOUND | UNPROCESSABLE)
+def reports(trial_id: TrialId, connection: Reading) -> list[dict[str, Any]]:
+    """The learning curves of a trial: one row an epoch of each of its networks."""
+    _require_trial(connection, trial_id)
+    return reports_of_trial(connection, trial_id)
+
+
+@router.get("/trials/{trial_id}/network", response_class=Response, responses=NOT_FOUND | UNPROCESSABLE)
+def network(trial_id: TrialId, connection: Reading, store: Store) -> Response:
+    """The trained network of a trial on a front, as safetensors."""
+    _require_trial(connection, trial_id)
+    headers = {"Content-Disposition": f'attachment; filename="trial-{trial_id}.safetensors"'}
+    content = read_network(connection, store, trial_id)
+    return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+def _require_trial(connection: Reading, trial_id: int) -> Trial:
+    trial = trial_by_id(connection, trial_id)
+    if trial is None:
+        raise NotFound(f"there is no trial {trial_id}")
+    return trial
+
+
+def _every_trial(database: Database, search_id: int, arm: str | None, state: TrialState | None) -> Iterator[Trial]:
+    """All pages, each in a transaction of its own: a slow reader holds nothing."""
+    before: int | None = None
+    while True:
+        with database.read() as connection:
+            page = newest_trials(connection, search_id, CSV_PAGE, before, arm, state)
+        yield from page
+        if len(page) < CSV_PAGE:
+            return
+        before = page[-1].id

@@ -1,0 +1,1 @@
+"""The hourglass search service, without HTTP and without training."""

@@ -1,0 +1,200 @@
+"""Draws the Pareto plot of a search from the numbers that `domain.front` computes.
+
+Every arm has three traces in one legend group: faint dominated points, strong points of its front, and the front's
+staircase. What a page needs to add a point later stands in `layout.meta` (see `_meta`) and in each trace's `meta`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log10
+from typing import Any
+
+import plotly.graph_objects as go
+
+from nas_service.domain.costs import known_costs
+from nas_service.domain.front import minimised, non_dominated
+from nas_service.domain.objectives import Objective
+from nas_service.domain.records import StoredSearch
+from nas_service.domain.search import Search
+from nas_service.domain.trial import Trial, trial_points
+
+# Okabe and Ito's colours, told apart by colour-blind people; black became grey to show on dark ground too.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888", "#C9B800")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon", "x")
+TITLES = {
+    "parameters_trainable": "trainable parameters",
+    "parameters_stored": "stored parameters",
+    "parameters_in_memory": "parameters in memory",
+    "macs": "multiply-adds per example",
+    "bytes_stored": "stored bytes",
+    "psnr_db": "PSNR, dB",
+    "ssim": "SSIM",
+    "mse": "MSE",
+    "accuracy": "accuracy",
+}
+NOTHING_YET = "No trial has completed yet.<br>Points appear here as they do."
+# What a point knows beside x and y: paths into a trial, in the order of its `customdata`; the trial's id is the first.
+_POINT = ("id", "number", "architecture.family", "architecture.d_z", "architecture.d_h", "architecture.depth", "lr")
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Which objective stands where."""
+
+    x: Objective  # the first known cost
+    y: Objective  # the first measured objective
+    others: tuple[Objective, ...]  # a third one, told in the hover only
+
+
+@dataclass(frozen=True)
+class ArmPoints:
+    """An arm's completed trials, sorted into what the plot shows."""
+
+    dominated: list[Trial]
+    front: list[Trial]  # of all objectives
+    stairs: list[Trial]  # of x and y alone, best x first; the same as `front` with two objectives
+
+
+def front_figure(search: StoredSearch, trials: Sequence[Trial]) -> go.Figure:
+    """The Pareto plot: completed trials of all arms, each arm's front as a staircase of its colour."""
+    spec, axes = search.spec, axes_of(search.spec)
+    colours = arm_colours(spec)
+    figure = go.Figure(layout=_layout(search, axes, is_empty=not trials))
+    for position, arm in enumerate(spec.arms):
+        points = arm_points(spec, axes, [trial for trial in trials if trial.arm == arm])
+        figure.add_traces(_traces(spec, axes, arm, points, colours[arm], SYMBOLS[position % len(SYMBOLS)]))
+    return figure
+
+
+def arm_colours(search: Search) -> dict[str, str]:
+    """A colour for each arm, by its place in the search: the same whatever has been trained."""
+    return {arm: OKABE_ITO[position % len(OKABE_ITO)] for position, arm in enumerate(search.arms)}
+
+
+def axes_of(search: Search) -> Axes:
+    """The first known cost against the first measured objective."""
+    y = search.quality
+    x = next((row for row in search.objectives if row.is_known), None)
+    x = x or next(row for row in search.objectives if row is not y)
+    return Axes(x=x, y=y, others=tuple(row for row in search.objectives if row not in (x, y)))
+
+
+def arm_points(search: Search, axes: Axes, trials: Sequence[Trial]) -> ArmPoints:
+    """Sort an arm's completed trials into dominated ones, its front, and the corners of the staircase."""
+    keep = non_dominated(trial_points(trials, search.objectives))
+    front = [trial for trial, stays in zip(trials, keep, strict=True) if stays]
+    values = [[_at(trial, path_of(axes.x)), _at(trial, path_of(axes.y))] for trial in front]
+    flat = minimised(values, (axes.x, axes.y))
+    corners = [row for row, stays in enumerate(non_dominated(flat)) if stays]
+    stairs = [front[row] for row in sorted(corners, key=lambda row: (*flat[row], front[row].id))]
+    return ArmPoints([trial for trial, stays in zip(trials, keep, strict=True) if not stays], front, stairs)
+
+
+def path_of(objective: Objective) -> str:
+    """Where a trial keeps the value of an objective."""
+    return f"costs.{objective.name}" if objective.is_known else f"metrics.eval.{objective.name}"
+
+
+def is_drawn_log(search: Search, objective: Objective) -> bool:
+    """Whether an axis is logarithmic: where its scale says so, and for a known cost that may span over a decade."""
+    if objective.scale == "log" or not objective.is_known:
+        return objective.scale == "log"
+    shape = search.shape
+    low = min(getattr(known_costs(arm.smallest(shape), shape), objective.name) for arm in search.arms.values())
+    high = max(getattr(known_costs(arm.largest(shape), shape), objective.name) for arm in search.arms.values())
+    high = min(high, search.limits.of(objective.name) or high)
+    return low > 0 and log10(high / low) > 1
+
+
+def _traces(search: Search, axes: Axes, arm: str, points: ArmPoints, colour: str, symbol: str) -> list[go.Scatter]:
+    paths = _point_paths(axes)
+
+    def trace(part: str, trials: Sequence[Trial], **look: Any) -> go.Scatter:
+        return go.Scatter(
+            name=arm,
+            legendgroup=arm,
+            showlegend=part == "front",
+            meta={"arm": arm, "part": part},
+            x=[_at(trial, path_of(axes.x)) for trial in trials] or [None],  # without any point the legend would go
+            y=[_at(trial, path_of(axes.y)) for trial in trials] or [None],
+            customdata=[[_at(trial, path) for path in paths] for trial in trials],
+            **look,
+        )
+
+    hover = _hover(axes)
+    faint = {"color": colour, "symbol": symbol, "size": 6, "opacity": 0.35}
+    strong = {"color": colour, "symbol": symbol, "size": 9, "line": {"width": 1, "color": "white"}}
+    line = {"color": colour, "width": 2, "shape": "hv"}
+    return [
+        trace("dominated", points.dominated, mode="markers", marker=faint, hovertemplate=hover),
+        trace("stairs", points.stairs, mode="lines", line=line, hoverinfo="skip"),
+        trace("front", points.front, mode="markers", marker=strong, hovertemplate=hover),
+    ]
+
+
+def _layout(search: StoredSearch, axes: Axes, is_empty: bool) -> dict[str, Any]:
+    note = {"text": NOTHING_YET, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
+    return {
+        "template": "none",
+        "meta": _meta(search, axes),
+        "xaxis": _axis(search.spec, axes.x),
+        "yaxis": _axis(search.spec, axes.y),
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "groupclick": "togglegroup"},
+        "margin": {"l": 64, "r": 16, "t": 16, "b": 56},
+        "hovermode": "closest",
+        "uirevision": search.id,  # a reader's zoom stays when points are added
+        "annotations": [note | {"font": {"size": 15}}] if is_empty else [],
+    }
+
+
+def _axis(search: Search, objective: Objective) -> dict[str, Any]:
+    better = "lower" if objective.direction == "minimize" else "higher"
+    axis = {
+        "title": {"text": f"{TITLES[objective.name]} ({better} is better)", "standoff": 12},
+        "type": "log" if is_drawn_log(search, objective) else "linear",
+        "zeroline": False,
+        "automargin": True,
+    }
+    return axis | {"tickformat": "~s"} if objective.is_known else axis
+
+
+def _meta(search: StoredSearch, axes: Axes) -> dict[str, Any]:
+    """What a page needs to go on from here: the events behind `last_event` are not in the figure yet."""
+    return {
+        "last_event": search.last_event,
+        "x": path_of(axes.x),
+        "y": path_of(axes.y),
+        "x_direction": axes.x.direction,
+        "y_direction": axes.y.direction,
+        "customdata": list(_point_paths(axes)),
+    }
+
+
+def _point_paths(axes: Axes) -> tuple[str, ...]:
+    return (*_POINT, *(path_of(objective) for objective in axes.others))
+
+
+def _hover(axes: Axes) -> str:
+    others = [(row, f"customdata[{len(_POINT) + place}]") for place, row in enumerate(axes.others)]
+    lines = [
+        "<b>trial %{customdata[1]}</b>",
+        "%{customdata[2]} %{customdata[3]}/%{customdata[4]} × %{customdata[5]}",
+        "lr %{customdata[6]:.3~g}",
+        *(_hover_line(objective, place) for objective, place in [(axes.x, "x"), (axes.y, "y"), *others]),
+    ]
+    return "<br>".join(lines) + "<extra>%{fullData.name}</extra>"
+
+
+def _hover_line(objective: Objective, place: str) -> str:
+    if objective.is_known:
+        return f"%{{{place}:,d}} {TITLES[objective.name]}"
+    if objective.unit == "dB":
+        return f"%{{{place}:.2f}} dB"
+    return f"{TITLES[objective.name]} %{{{place}:.4g}}"
+
+
+def _at(trial: Trial, path: str) -> Any:
+    value: Any = trial
+    for part in path.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value

@@ -1,0 +1,37 @@
+"""The `hourglass` command: the composition root. Parts are imported inside the commands that start them."""
+
+import sys
+
+import typer
+
+from nas_service.cli import searches, serve
+from nas_service.cli.demo import demo
+from nas_service.cli.train import train
+from nas_service.client.errors import ApiError, ServerUnreachable
+
+app = typer.Typer(
+    help="Search hourglass network shapes: serve, work, submit, look.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+serve.register(app)
+searches.register(app)
+app.command(epilog="Example: hourglass demo examples/digits_denoising.yaml")(demo)
+app.command()(train)
+
+
+def main() -> None:
+    """Run the command; what users can mend is said in one sentence."""
+    try:
+        app()
+    except ApiError as error:
+        sys.exit(f"error: {_with_faults(error)}")
+    except ServerUnreachable as error:
+        sys.exit(f"error: {error}")
+
+
+def _with_faults(error: ApiError) -> str:
+    if not error.faults:
+        return str(error)
+    return "the search was refused\n" + "\n".join(f"  {fault.field}: {fault.message}" for fault in error.faults)

@@ -1,0 +1,97 @@
+"""The demo: the embedded service, one search followed to its end, and where to look then."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from nas_service.cli.follow import follow
+from nas_service.cli.searches import read_search
+from nas_service.client import Client
+from nas_service.settings import Settings
+
+
+def demo(
+    file: Annotated[Path, typer.Argument(help="The search file to run.", metavar="FILE")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: one per GPU, else one per core.")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the database and networks.")] = None,
+) -> None:
+    """Start everything, run one search to its end, show where the results are; stays up until Ctrl-C."""
+    home = data_dir or Settings().home
+    search = read_search(file, Settings().data_dir)
+    home.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    with (home / "service.log").open("ab") as log:
+        service = _start_service(home, workers, log)
+        try:
+            client = Client(_wait_for_url(service, home))
+            console.print(f"dashboard: {client.server}  (logs: {home / 'service.log'})")
+            _run_search(client, search, home, console)
+            if sys.stdin.isatty():
+                console.print("The dashboard stays up; Ctrl-C stops everything.")
+                service.wait()
+        except KeyboardInterrupt:
+            console.print("\nstopping")
+        finally:
+            service.terminate()
+            service.wait()
+    console.print("stopped; `hourglass up` serves the results again")
+
+
+def _run_search(client: Client, search: dict[str, object], home: Path, console: Console) -> None:
+    submitted = client.submit(search)
+    console.print(f"search {submitted.id}: {client.server}/searches/{submitted.id}")
+    ended = follow(client, submitted.id, console)
+    if ended.state != "finished":
+        raise SystemExit(f"error: the search {ended.state}: {ended.reason or 'see the log'}")
+    results = home / "results" / f"search-{ended.id}"
+    save_results(client, ended.id, results)
+    console.print(f"front:    {client.server}/searches/{ended.id}  and  {results / 'front.csv'}")
+    console.print(f"trials:   {results / 'trials.csv'}")
+    console.print(f"networks: {results / 'networks'}  (safetensors, those on the fronts)")
+
+
+def save_results(client: Client, search_id: int, folder: Path) -> None:
+    """Write the fronts and trials as CSV, and the networks on the fronts."""
+    (folder / "networks").mkdir(parents=True, exist_ok=True)
+    (folder / "front.csv").write_text(client.front_csv(search_id), encoding="utf-8")
+    (folder / "trials.csv").write_text(client.trials_csv(search_id), encoding="utf-8")
+    for part in client.front(search_id).arms.values():
+        for trial in part.points:
+            name = f"{trial.arm}-{trial.number}.safetensors"
+            (folder / "networks" / name).write_bytes(client.network(trial.id))
+
+
+def _start_service(home: Path, workers: int | None, log: object) -> "subprocess.Popen[str]":
+    from nas_service.cli.embedded import hourglass_command
+
+    command = [*hourglass_command(), "up", "--data-dir", str(home)]
+    command += ["--workers", str(workers)] if workers is not None else []
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,  # type: ignore[arg-type]
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which stops the service in order
+    )
+
+
+def _wait_for_url(service: "subprocess.Popen[str]", home: Path) -> str:
+    """The address that the service prints when it is up."""
+    assert service.stdout is not None
+    for line in service.stdout:
+        if "http://" in line:
+            return next(word for word in line.split() if word.startswith("http://"))
+    last = (home / "service.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+    raise SystemExit(f"error: the service did not start: {' '.join(last) or 'see the log'}")
+
+
+def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,98 @@
+"""A search followed in the terminal: a live table where a person looks on, a line now and then elsewhere."""
+
+from time import monotonic, sleep
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from nas_service.client import Client, ServerUnreachable
+from nas_service.domain.states import SearchState, TrialState
+from nas_service.domain.trial import Trial
+from nas_service.messages import ArmProgress, Front, SearchDetail
+
+LOOK_SECONDS = 0.5
+LINE_SECONDS = 10.0  # between lines where there is no terminal
+OPEN = (SearchState.RUNNING, SearchState.PAUSED)
+
+
+def follow(client: Client, search_id: int, console: Console) -> SearchDetail:
+    """Show a search until it ends; returns its last state."""
+    start, line_at = monotonic(), 0.0
+    search, front = client.search(search_id), client.front(search_id)
+    done_before = _share_done(search)
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            status = _status_line(search, done_before, monotonic() - start)
+            live.update(Group(arms_table(search, front), Text(status)), refresh=console.is_terminal)
+            if not console.is_terminal and monotonic() >= line_at:
+                line_at = monotonic() + LINE_SECONDS
+                console.print(status)
+            if search.state not in OPEN:
+                return search
+            sleep(LOOK_SECONDS)
+            try:
+                search, front = client.search(search_id), client.front(search_id)
+            except ServerUnreachable:
+                continue  # it may be restarting; the search goes on when it is back
+
+
+def arms_table(search: SearchDetail, front: Front) -> Table:
+    """Each arm's progress and front in one row."""
+    quality = search.spec.quality
+    table = Table("arm", "progress", "running", "queued", "failed", "refused", "front", f"best {quality.name}", "hv")
+    for arm in search.arms:
+        part = front.arms[arm.name]
+        values = [(trial.metrics or {})["eval"][quality.name] for trial in part.points]
+        best = (max if quality.direction == "maximize" else min)(values, default=None)
+        counts = arm.trials
+        table.add_row(
+            arm.name,
+            _progress_text(arm),
+            str(counts[TrialState.LEASED]),
+            str(counts[TrialState.QUEUED]),
+            str(counts[TrialState.FAILED]),
+            str(counts[TrialState.REFUSED]),
+            str(len(part.points)),
+            "-" if best is None else f"{best:.3f}",
+            "-" if part.hypervolume is None else f"{part.hypervolume:.3f}",
+        )
+    return table
+
+
+def shape_text(trial: Trial) -> str:
+    """A trial's sizes, as people write them: 785/115 x 5."""
+    shape = trial.architecture
+    return "-" if shape is None else f"{shape.d_z}/{shape.d_h} x {shape.depth}"
+
+
+def _progress_text(arm: ArmProgress) -> str:
+    done = f"{arm.trials[TrialState.COMPLETED]} done, {100 * min(1.0, arm.spent / arm.budget):.0f}% spent"
+    return f"{done}, exhausted" if arm.exhausted else done
+
+
+def _share_done(search: SearchDetail) -> float:
+    """How much of the budget is behind, trials still open not counted."""
+    shares = []
+    for arm in search.arms:
+        trials = sum(count for state, count in arm.trials.items() if state is not TrialState.REFUSED)
+        open_trials = arm.trials[TrialState.LEASED] + arm.trials[TrialState.QUEUED]
+        spent = arm.spent * (1 - open_trials / trials) if trials else 0.0
+        shares.append(1.0 if arm.exhausted and not open_trials else min(1.0, spent / arm.budget))
+    return sum(shares) / len(shares)
+
+
+def _status_line(search: SearchDetail, done_before: float, seconds: float) -> str:
+    done = _share_done(search)
+    line = f"{search.name}: {search.state}, {100 * done:.0f}% done, {_clock(seconds)} gone"
+    if search.state in OPEN and done > done_before:
+        line += f", about {_clock(seconds * (1 - done) / (done - done_before))} left"
+    why = search.reason or search.waiting_because
+    return f"{line}; {why}" if why else line
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,19 @@
+"""How the processes log: one line an event on standard error, in colour where a person reads it."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logging() -> None:
+    """Set up structlog for this process; libraries speak only when something is wrong."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=30),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,193 @@
+"""Commands on searches: submit, list, show, pause, resume, cancel, extend, delete, front, trials."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from nas_service.cli.follow import arms_table, follow, shape_text
+from nas_service.client import Client
+from nas_service.messages import SearchDetail
+from nas_service.settings import Settings
+
+Server = Annotated[str | None, typer.Option(help="Default: HOURGLASS_SERVER or http://127.0.0.1:8080.")]
+SearchId = Annotated[int, typer.Argument(help="The search's id.", metavar="ID", min=1)]
+
+
+class FrontFormat(StrEnum):
+    """How a front is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+class TrialsFormat(StrEnum):
+    """How trials are printed."""
+
+    CSV = "csv"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.command(epilog="Example: hourglass submit examples/digits_denoising.yaml --wait")(submit)
+    app.command(name="searches", epilog="Example: hourglass searches")(list_searches)
+    app.command(epilog="Example: hourglass show 1")(show)
+    app.command(epilog="Example: hourglass pause 1")(pause)
+    app.command(epilog="Example: hourglass resume 1")(resume)
+    app.command(epilog="Example: hourglass cancel 1")(cancel)
+    app.command(epilog="Example: hourglass extend 1 80")(extend)
+    app.command(epilog="Example: hourglass delete 1")(delete)
+    app.command(epilog="Example: hourglass front 1 --format csv > front.csv")(front)
+    app.command(epilog="Example: hourglass trials 1 --format csv > trials.csv")(trials)
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="The search file (YAML or JSON).", metavar="FILE")],
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the search until it ends.")] = False,
+    server: Server = None,
+) -> None:
+    """Submit a search; with --wait follow it, and exit 0 only when it finished."""
+    client = client_of(server)
+    search = client.submit(read_search(file, Settings().data_dir))
+    typer.echo(f"search {search.id} ({search.name}): {client.server}/searches/{search.id}")
+    if wait:
+        ended = follow(client, search.id, Console())
+        raise typer.Exit(0 if ended.state == "finished" else 1)
+
+
+def list_searches(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, server: Server = None) -> None:
+    """List searches, newest first."""
+    table = Table("id", "name", "state", "task", "dataset", "arms", "completed")
+    for search in client_of(server).searches(limit):
+        completed = sum(arm.trials["completed"] for arm in search.arms)
+        spec = search.spec
+        row = (search.id, search.name, search.state, spec.task.kind, spec.dataset.key, len(search.arms), completed)
+        table.add_row(*map(str, row))
+    Console().print(table)
+
+
+def show(search_id: SearchId, server: Server = None) -> None:
+    """Show a search: its state, each arm's progress, why nothing runs when nothing runs."""
+    client = client_of(server)
+    search = client.search(search_id)
+    _print_state(search)
+    Console().print(arms_table(search, client.front(search_id)))
+
+
+def pause(search_id: SearchId, server: Server = None) -> None:
+    """Lease nothing more; running trials go back to the queue."""
+    _print_state(client_of(server).pause(search_id))
+
+
+def resume(search_id: SearchId, server: Server = None) -> None:
+    """Let a paused search run again."""
+    _print_state(client_of(server).resume(search_id))
+
+
+def cancel(search_id: SearchId, server: Server = None) -> None:
+    """End a search; its finished trials stay."""
+    _print_state(client_of(server).cancel(search_id))
+
+
+def extend(
+    search_id: SearchId,
+    budget: Annotated[float, typer.Argument(help="The new total per arm, in the budget's own unit.", min=0)],
+    server: Server = None,
+) -> None:
+    """Give every arm a larger budget; a finished search runs again."""
+    _print_state(client_of(server).extend(search_id, budget))
+
+
+def delete(search_id: SearchId, server: Server = None) -> None:
+    """Forget a search that has ended, with its trials and networks."""
+    client_of(server).delete(search_id)
+    typer.echo(f"search {search_id} is deleted")
+
+
+def front(
+    search_id: SearchId,
+    format_: Annotated[FrontFormat, typer.Option("--format")] = FrontFormat.TABLE,
+    server: Server = None,
+) -> None:
+    """Print the front of each arm."""
+    client = client_of(server)
+    if format_ is FrontFormat.CSV:
+        typer.echo(client.front_csv(search_id), nl=False)
+        return
+    fronts = client.front(search_id)
+    if format_ is FrontFormat.JSON:
+        typer.echo(fronts.model_dump_json(indent=2))
+        return
+    names = [objective.name for objective in fronts.objectives]
+    table = Table("arm", "trial", "d_z/d_h x depth", "lr", *names, "on union")
+    union = {trial.id for trial in fronts.union.points}
+    for arm, part in fronts.arms.items():
+        for trial in part.points:
+            values = {**(trial.costs.model_dump() if trial.costs else {}), **(trial.metrics or {}).get("eval", {})}
+            cells = [f"{values[name]:,}" if isinstance(values[name], int) else f"{values[name]:.4g}" for name in names]
+            rate = f"{trial.lr:.3g}" if isinstance(trial.lr, float) else str(trial.lr)
+            table.add_row(arm, str(trial.id), shape_text(trial), rate, *cells, "yes" if trial.id in union else "")
+        table.add_section()
+    Console().print(table)
+
+
+def trials(
+    search_id: SearchId,
+    format_: Annotated[TrialsFormat, typer.Option("--format")] = TrialsFormat.CSV,
+    server: Server = None,
+) -> None:
+    """Print every trial, newest first."""
+    client = client_of(server)
+    if format_ is TrialsFormat.CSV:
+        typer.echo(client.trials_csv(search_id), nl=False)
+        return
+    rows = ",\n".join(trial.model_dump_json() for trial in client.trials(search_id))
+    typer.echo(f"[{rows}]")
+
+
+def client_of(server: str | None) -> Client:
+    """A client of the named server, or of the one in the settings."""
+    return Client(server or Settings().server)
+
+
+def read_search(file: Path, data_dir: Path | None) -> dict[str, Any]:
+    """Read a search file; facts of a dataset path are filled in where this machine can read it.
+
+    Raises:
+        SystemExit: when the file is not readable as a search; the message says why.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SystemExit(f"error: cannot read {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SystemExit(f"error: {file} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SystemExit(f"error: {file} holds no search; it should begin like `name: my-search`")
+    dataset = content.get("dataset")
+    if isinstance(dataset, dict) and isinstance(dataset.get("path"), str):
+        content["dataset"] = _facts_of(dataset, data_dir) | dataset
+    return content
+
+
+def _facts_of(dataset: dict[str, Any], data_dir: Path | None) -> dict[str, Any]:
+    if {"image_shape", "digest", "train_images"} <= dataset.keys() or data_dir is None:
+        return {}
+    from workers.training.datasets import DatasetError, describe_dataset
+
+    try:
+        return describe_dataset(dataset["path"], data_dir).model_dump(mode="json", exclude_none=True)
+    except DatasetError as error:
+        typer.echo(f"note: the dataset's facts are not filled in: {error}", err=True)
+        return {}
+
+
+def _print_state(search: SearchDetail) -> None:
+    why = search.reason or search.waiting_because
+    typer.echo(f"search {search.id} ({search.name}) is {search.state}{f': {why}' if why else ''}")

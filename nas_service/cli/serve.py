@@ -1,0 +1,146 @@
+"""Commands that run the parts: up (everything on this machine), server, scheduler, worker, migrate."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from nas_service.cli.logs import configure_logging
+from nas_service.settings import Settings
+
+Host = Annotated[str, typer.Option(help="Address to listen on; only loopback until API keys exist.")]
+Home = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the database and the networks.")]
+ParentPid = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+USUAL_PORT = 8080
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.command(epilog="Example: hourglass up --port 8080 --workers 2 --data-dir ~/hourglass")(up)
+    app.command(epilog="Example: HOURGLASS_DATABASE_URL=postgresql+psycopg://... hourglass server --port 8080")(server)
+    app.command(epilog="Example: HOURGLASS_DATABASE_URL=postgresql+psycopg://... hourglass scheduler")(scheduler)
+    app.command(epilog="Example: hourglass worker --server http://127.0.0.1:8080 --datasets ~/data")(worker)
+    app.command(epilog="Example: HOURGLASS_DATABASE_URL=postgresql+psycopg://... hourglass migrate")(migrate)
+
+
+def up(
+    host: Host = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="0 takes a free one; default: 8080, or a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Default: one per GPU, else one per core.")] = None,
+    data_dir: Home = None,
+) -> None:
+    """Run everything on this machine: server, scheduler, dashboard, workers, on a SQLite database."""
+    from nas_service.cli.embedded import EmbeddedService
+
+    _refuse_other_hosts(host)
+    configure_logging()
+    settings = Settings(home=data_dir) if data_dir else Settings()
+    EmbeddedService(settings, host, port, workers).run()
+
+
+def server(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = USUAL_PORT,
+    data_dir: Home = None,
+) -> None:
+    """Run the API and the dashboard alone, on a database that is at this version's schema."""
+    import uvicorn
+
+    from api.app import create_app
+
+    _refuse_other_hosts(host)
+    configure_logging()
+    settings = _current_settings(data_dir)
+    uvicorn.run(create_app(settings), host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
+
+
+def scheduler(data_dir: Home = None, parent_pid: ParentPid = None) -> None:
+    """Run the scheduler alone: it asks the optimizer and keeps the queue filled."""
+    from nas_service.artifacts import ArtifactStore
+    from nas_service.database import Database
+    from nas_service.scheduler import Scheduler
+
+    configure_logging()
+    settings = _current_settings(data_dir)
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    if parent_pid is not None:
+        threading.Thread(target=_stop_with_parent, args=(parent_pid, stop), daemon=True).start()
+    database = Database(settings.url_of_database)
+    Scheduler(database, ArtifactStore(settings.url_of_artifacts), settings).run(stop)
+    database.close()
+
+
+def worker(
+    server: Annotated[str | None, typer.Option(help="Default: HOURGLASS_SERVER or http://127.0.0.1:8080.")] = None,
+    datasets: Annotated[Path | None, typer.Option(help="Folder of datasets; default: HOURGLASS_DATA_DIR.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Torch threads; keep 1 unless it has the CPU alone.")] = 1,
+    name: Annotated[str | None, typer.Option(help="How people call it; default: host and process id.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="key=value, shown with the worker; repeatable.")] = None,
+    exit_when_idle: Annotated[float | None, typer.Option(min=0, help="Seconds without a trial, then it ends.")] = None,
+    parent_pid: ParentPid = None,
+) -> None:
+    """Pull trials from a server and train them; run one per GPU or per core, on any machine that reaches it."""
+    from workers.loop import Worker, WorkerOptions
+
+    configure_logging()
+    settings = Settings()
+    labels = dict(pair.split("=", 1) for pair in label or [] if "=" in pair)
+    options = WorkerOptions(
+        server=server or settings.server,
+        data_dir=datasets or settings.data_dir,
+        fetch_datasets=settings.fetch_datasets,
+        device=device,
+        threads=threads,
+        labels=labels,
+        exit_when_idle=exit_when_idle,
+        parent_pid=parent_pid,
+        **({"name": name} if name else {}),
+    )
+    Worker(options).run()
+
+
+def migrate(data_dir: Home = None) -> None:
+    """Bring the database to this version's schema."""
+    from nas_service.database.migrate import upgrade
+
+    settings = Settings(home=data_dir) if data_dir else Settings()
+    upgrade(settings.url_of_database)
+    typer.echo("the database is at this version's schema")
+
+
+def _current_settings(data_dir: Path | None) -> Settings:
+    from nas_service.database.migrate import SchemaIsBehind, require_current
+
+    settings = Settings(home=data_dir) if data_dir else Settings()
+    try:
+        require_current(settings.url_of_database)
+    except SchemaIsBehind as error:
+        raise SystemExit(f"error: {error}") from error
+    return settings
+
+
+def _refuse_other_hosts(host: str) -> None:
+    if host not in LOOPBACK:
+        raise SystemExit(
+            f"error: without API keys the service listens on this machine only (got --host {host}); "
+            "reach it from another machine through `ssh -L 8080:127.0.0.1:8080 THIS_MACHINE`"
+        )
+
+
+def _stop_with_parent(parent_pid: int, stop: threading.Event) -> None:
+    while os.getppid() == parent_pid:
+        if stop.wait(0.5):
+            return
+    stop.set()

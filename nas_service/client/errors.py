@@ -1,0 +1,25 @@
+"""What a call to the service may raise.
+
+ApiError             the server refused: status, message, faulty fields
+└── LeaseLost        410: the lease ended or another worker has the trial
+ServerUnreachable    no answer: not started, restarting, or behind a broken network
+"""
+
+from nas_service.domain.search import Fault
+
+
+class ApiError(Exception):
+    """The server refused a call."""
+
+    def __init__(self, status: int, message: str, faults: list[Fault]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.faults = faults
+
+
+class LeaseLost(ApiError):
+    """The trial is no longer this worker's; its work is void."""
+
+
+class ServerUnreachable(Exception):
+    """The server gave no answer."""

@@ -1,0 +1,102 @@
+"""The calls that people's programs make."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from nas_service.client.transport import Transport
+from nas_service.domain.records import StoredWorker
+from nas_service.domain.search import Search
+from nas_service.domain.trial import Trial
+from nas_service.messages import Enqueue, Extend, Front, Page, SearchDetail
+
+API = "/api/v1"
+
+
+class Client:
+    """A connection to the service. Every method raises ApiError or ServerUnreachable."""
+
+    def __init__(self, server: str = "http://127.0.0.1:8080") -> None:
+        self._transport = Transport(server)
+
+    @property
+    def server(self) -> str:
+        """The server's address."""
+        return self._transport.server
+
+    def is_up(self) -> bool:
+        """Whether the server answers."""
+        return self._transport.call("GET", "/healthz").is_success
+
+    def submit(self, search: Search | dict[str, Any]) -> SearchDetail:
+        """Submit a search; it runs from now on."""
+        return self._detail("POST", "/searches", search)
+
+    def search(self, search_id: int) -> SearchDetail:
+        """Show a search."""
+        return self._detail("GET", f"/searches/{search_id}")
+
+    def searches(self, limit: int = 50) -> list[SearchDetail]:
+        """The newest searches, newest first."""
+        response = self._transport.call("GET", f"{API}/searches", params={"limit": limit})
+        return Page[SearchDetail].model_validate_json(response.content).items
+
+    def pause(self, search_id: int) -> SearchDetail:
+        """Lease nothing more; running trials go back to the queue."""
+        return self._detail("POST", f"/searches/{search_id}/pause")
+
+    def resume(self, search_id: int) -> SearchDetail:
+        """Let a paused search run again."""
+        return self._detail("POST", f"/searches/{search_id}/resume")
+
+    def cancel(self, search_id: int) -> SearchDetail:
+        """End a search; its finished trials stay."""
+        return self._detail("POST", f"/searches/{search_id}/cancel")
+
+    def extend(self, search_id: int, budget: float) -> SearchDetail:
+        """Give every arm a larger budget (the new total, in the budget's own unit)."""
+        return self._detail("POST", f"/searches/{search_id}/extend", Extend(budget=budget))
+
+    def delete(self, search_id: int) -> None:
+        """Forget a search that has ended."""
+        self._transport.call("DELETE", f"{API}/searches/{search_id}")
+
+    def enqueue(self, search_id: int, request: Enqueue) -> Trial:
+        """Queue a given architecture in an arm."""
+        response = self._transport.call("POST", f"{API}/searches/{search_id}/trials", request)
+        return Trial.model_validate_json(response.content)
+
+    def front(self, search_id: int) -> Front:
+        """The fronts of a search."""
+        response = self._transport.call("GET", f"{API}/searches/{search_id}/front")
+        return Front.model_validate_json(response.content)
+
+    def front_csv(self, search_id: int) -> str:
+        """The fronts of a search's arms as CSV."""
+        return self._transport.call("GET", f"{API}/searches/{search_id}/front", params={"format": "csv"}).text
+
+    def trials(self, search_id: int) -> Iterator[Trial]:
+        """Every trial of a search, newest first, fetched page by page."""
+        cursor: str | None = None
+        while True:
+            params = {"limit": 500} | ({"cursor": cursor} if cursor else {})
+            response = self._transport.call("GET", f"{API}/searches/{search_id}/trials", params=params)
+            page = Page[Trial].model_validate_json(response.content)
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
+
+    def trials_csv(self, search_id: int) -> str:
+        """Every trial of a search as CSV."""
+        return self._transport.call("GET", f"{API}/searches/{search_id}/trials", params={"format": "csv"}).text
+
+    def network(self, trial_id: int) -> bytes:
+        """The trained network of a trial (safetensors), where it is kept."""
+        return self._transport.call("GET", f"{API}/trials/{trial_id}/network").content
+
+    def workers(self) -> list[StoredWorker]:
+        """The workers, latest arrival first."""
+        response = self._transport.call("GET", f"{API}/workers", params={"limit": 1000})
+        return Page[StoredWorker].model_validate_json(response.content).items
+
+    def _detail(self, method: str, path: str, body: Search | Extend | dict[str, Any] | None = None) -> SearchDetail:
+        return SearchDetail.model_validate_json(self._transport.call(method, f"{API}{path}", body).content)

@@ -1,0 +1,75 @@
+"""One HTTP call: JSON in, JSON out, errors as exceptions; calls that may be repeated are, while the server is away."""
+
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+from pydantic import BaseModel
+
+from nas_service.client.errors import ApiError, LeaseLost, ServerUnreachable
+from nas_service.domain.search import Fault
+
+_AWAY = {502, 503, 504}  # the server behind a proxy, or its database, is restarting
+
+
+class Transport:
+    """Calls to one server."""
+
+    def __init__(self, server: str) -> None:
+        self.server = server.rstrip("/")
+        self._http = httpx.Client(base_url=self.server, timeout=httpx.Timeout(60, connect=5), trust_env=False)
+
+    def call(
+        self, method: str, path: str, body: BaseModel | dict[str, Any] | None = None, **options: Any
+    ) -> httpx.Response:
+        """Make one call.
+
+        Raises:
+            ApiError: when the server refuses it.
+            ServerUnreachable: when there is no answer.
+        """
+        json = body.model_dump(mode="json") if isinstance(body, BaseModel) else body
+        try:
+            response = self._http.request(method, path, json=json, **options)
+        except httpx.TransportError as error:
+            raise ServerUnreachable(
+                f"no answer from {self.server} ({error or type(error).__name__}); is `hourglass up` running there?"
+            ) from error
+        if response.status_code in _AWAY:
+            raise ServerUnreachable(f"{self.server} is not ready (status {response.status_code})")
+        if response.is_error:
+            raise _api_error(response)
+        return response
+
+    def call_until_answered(
+        self, method: str, path: str, body: BaseModel | None = None, patience_seconds: float = 600, **options: Any
+    ) -> httpx.Response:
+        """Make a call that may safely be repeated, again and again while the server gives no answer.
+
+        Raises:
+            ApiError: when the server refuses it.
+            ServerUnreachable: when it gave no answer for `patience_seconds`.
+        """
+        give_up_at, pause = monotonic() + patience_seconds, 0.2
+        while True:
+            try:
+                return self.call(method, path, body, **options)
+            except ServerUnreachable:
+                if monotonic() + pause > give_up_at:
+                    raise
+                sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+def _api_error(response: httpx.Response) -> ApiError:
+    try:
+        body = response.json()
+        message, faults = body["error"], [Fault.model_validate(row) for row in body.get("faults", [])]
+    except (ValueError, KeyError, TypeError):
+        message, faults = f"the server answered with status {response.status_code}", []
+    kind = LeaseLost if response.status_code == 410 else ApiError
+    return kind(response.status_code, message, faults)

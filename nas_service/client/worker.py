@@ -1,0 +1,64 @@
+"""The calls that a worker makes. Each may be repeated safely and is, while the server is away."""
+
+import hashlib
+
+from nas_service.client.transport import Transport
+from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
+
+API = "/api/v1"
+
+
+class WorkerClient:
+    """A worker's connection to the service. Its calls raise LeaseLost, ApiError or ServerUnreachable."""
+
+    def __init__(self, server: str) -> None:
+        self._transport = Transport(server)
+
+    @property
+    def server(self) -> str:
+        """The server's address."""
+        return self._transport.server
+
+    def lease(self, request: LeaseRequest) -> Lease | None:
+        """Ask once for a trial; the server may hold the call. None when there is nothing to train."""
+        response = self._transport.call("POST", f"{API}/leases", request)
+        return None if response.status_code == 204 else Lease.model_validate_json(response.content)
+
+    def report(self, lease: Lease, report: Report) -> ReportAnswer:
+        """Send one heartbeat with its news."""
+        response = self._transport.call("PUT", self._at(lease), report, headers=_fence(lease))
+        return ReportAnswer.model_validate_json(response.content)
+
+    def send_network(self, lease: Lease, content: bytes) -> None:
+        """Bring the trained network (safetensors); before the result."""
+        headers = {
+            **_fence(lease),
+            "Content-Digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
+            "Content-Type": "application/octet-stream",
+        }
+        self._transport.call_until_answered("PUT", f"{self._at(lease)}/network", content=content, headers=headers)
+
+    def send_result(self, lease: Lease, result: Result) -> None:
+        """End the trial."""
+        self._transport.call_until_answered("POST", f"{self._at(lease)}/result", result, headers=_fence(lease))
+
+    def release(self, lease: Lease, message: Release) -> None:
+        """Give the trial back; tried for a few seconds only, the lease expires anyway."""
+        self._transport.call_until_answered(
+            "POST", f"{self._at(lease)}/release", message, patience_seconds=5, headers=_fence(lease)
+        )
+
+    def say_goodbye(self, worker_id: str) -> None:
+        """Tell the server that this worker ends."""
+        self._transport.call("DELETE", f"{API}/workers/{worker_id}")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def _at(self, lease: Lease) -> str:
+        return f"{API}/leases/{lease.lease_id}"
+
+
+def _fence(lease: Lease) -> dict[str, str]:
+    return {"Lease-Token": str(lease.token)}

@@ -1,0 +1,69 @@
+"""Brings a database to the schema of this version, or says that it is behind.
+
+As a program: `python -m nas_service.database.migrate check` proves that migrations/ and tables.py agree.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+PACKAGE = Path(__file__).parent.parent
+# In a wheel the migrations lie inside the package, in a checkout beside it.
+MIGRATIONS = next(path for path in (PACKAGE / "migrations", PACKAGE.parent / "migrations") if path.is_dir())
+
+
+class SchemaIsBehind(RuntimeError):
+    """The database was made by another version; the message names the command that mends it."""
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Run all migrations up to `revision`."""
+    command.upgrade(_config(url), revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Undo migrations down to `revision`."""
+    command.downgrade(_config(url), revision)
+
+
+def require_current(url: str) -> None:
+    """Raise `SchemaIsBehind` unless the database stands at this version's schema."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    engine.dispose()
+    expected = ScriptDirectory.from_config(_config(url)).get_current_head()
+    if found != expected:
+        raise SchemaIsBehind(
+            f"the database is at schema {found or 'none'}, this version needs {expected}; run `hourglass migrate` first"
+        )
+
+
+def check() -> None:
+    """Migrate an empty database up, down and up again, then compare it with tables.py; raises when they differ."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/check.db"
+        upgrade(url)
+        downgrade(url, "base")
+        upgrade(url)
+        command.check(_config(url))
+
+
+def _config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["url"] = url
+    return config
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["check"]:
+        sys.exit("usage: python -m nas_service.database.migrate check")
+    check()

@@ -1,0 +1,87 @@
+"""Non-domination and hypervolume, the same everywhere: on points to be minimised.
+
+`minimised` turns objectives into such points: maximised ones change their sign, log ones become log10. Definitions:
+Zitzler and Thiele, 1998. Costs: 2 objectives O(n log n), 3 objectives O(n k) for a front of k points.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_service.domain.objectives import Objective
+
+Points = NDArray[np.float64]  # (n, m): n points, m objectives, each to be minimised
+
+
+def minimised(values: Sequence[Sequence[float]], objectives: Sequence[Objective]) -> Points:
+    """Turn objective values (n, m) into points to be minimised (n, m), log10 where the scale is log.
+
+    Raises:
+        ValueError: when a value on a log scale is not above 0.
+    """
+    points = np.asarray(values, dtype=np.float64).reshape(-1, len(objectives)).copy()
+    for column, objective in enumerate(objectives):
+        if objective.scale == "log":
+            if np.any(points[:, column] <= 0):
+                raise ValueError(f"{objective.name} must be above 0 on a log scale (got {points[:, column].min()})")
+            points[:, column] = np.log10(points[:, column])
+        if objective.direction == "maximize":
+            points[:, column] = -points[:, column]
+    return points
+
+
+def dominates(a: Points, b: Points) -> bool:
+    """Whether point `a` (m,) is nowhere worse than `b` (m,) and somewhere better."""
+    return bool(np.all(a <= b) and np.any(a < b))
+
+
+def non_dominated(points: Points) -> NDArray[np.bool_]:
+    """Mark the points (n, m) that no other point dominates; equal points keep one another. Returns (n,)."""
+    unique, inverse = np.unique(points, axis=0, return_inverse=True)  # sorted by the first objective, then the next
+    keep = _front_of_sorted_pairs(unique) if points.shape[1] == 2 else _front_of_sorted(unique)
+    result: NDArray[np.bool_] = keep[inverse.reshape(-1)]
+    return result
+
+
+def hypervolume(points: Points, reference: Points) -> float:
+    """The volume that the points (n, m) dominate up to `reference` (m,); points beyond the reference add nothing."""
+    inside = points[np.all(points < reference, axis=1)]
+    if len(inside) == 0:
+        return 0.0
+    front = np.unique(inside[non_dominated(inside)], axis=0)
+    return _volume_of_sorted_front(front, reference)
+
+
+def _front_of_sorted_pairs(points: Points) -> NDArray[np.bool_]:
+    if len(points) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    best_before = np.concatenate(([np.inf], np.minimum.accumulate(points[:, 1])[:-1]))
+    return np.asarray(points[:, 1] < best_before)
+
+
+def _front_of_sorted(points: Points) -> NDArray[np.bool_]:
+    keep = np.zeros(len(points), dtype=np.bool_)
+    front = np.empty((0, points.shape[1]))
+    for row, point in enumerate(points):  # sorted, so a later point never dominates an earlier one
+        if not np.any(np.all(front <= point, axis=1)):
+            keep[row] = True
+            front = np.vstack((front, point))
+    return keep
+
+
+def _volume_of_sorted_front(front: Points, reference: Points) -> float:
+    """Sum of slabs along the last objective, each a volume of one objective less."""
+    if front.shape[1] == 1:
+        return float(reference[0] - front[:, 0].min())
+    if front.shape[1] == 2:
+        heights = np.concatenate(([reference[1]], front[:-1, 1])) - front[:, 1]
+        return float(np.sum((reference[0] - front[:, 0]) * heights))
+    order = np.argsort(front[:, -1], kind="stable")
+    levels = np.append(front[order, -1], reference[-1])
+    volume = 0.0
+    for rank in range(len(order)):
+        thickness = levels[rank + 1] - levels[rank]
+        if thickness > 0:
+            volume += thickness * hypervolume(front[order[: rank + 1], :-1], reference[:-1])
+    return volume

@@ -1,0 +1,93 @@
+"""What the rooms hand each other about searches, arms, workers and events, as stored."""
+
+from datetime import datetime
+from typing import Any
+
+from nas_service.domain.architecture import Architecture
+from nas_service.domain.costs import Costs
+from nas_service.domain.search import Search
+from nas_service.domain.states import FailureReason, SearchState, TrialState
+from nas_service.domain.trial import LearningRates
+from nas_service.domain.values import Value
+
+
+class StoredSearch(Value):
+    """A search and where it stands."""
+
+    id: int
+    name: str
+    state: SearchState
+    reason: str | None  # why it failed
+    spec: Search  # as submitted
+    budget: float  # of each arm, in the budget's unit; may have been extended
+    trivial: dict[str, float] | None  # metrics of the task's trivial answer; None before the first result
+    last_event: int  # number of its newest event
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class StoredArm(Value):
+    """An arm and how much of it is done."""
+
+    name: str
+    exhausted: str | None  # why no shape is left
+    spending: float  # spent and promised, in the budget's unit
+    trials: dict[TrialState, int]  # how many stand in each state
+
+    @property
+    def open_trials(self) -> int:
+        """Trials that may still spend budget."""
+        return self.trials[TrialState.QUEUED] + self.trials[TrialState.LEASED]
+
+
+class StoredWorker(Value):
+    """A worker as it last announced itself."""
+
+    id: str
+    name: str
+    device: str
+    memory_bytes: int | None
+    labels: dict[str, str]
+    version: str
+    datasets: dict[str, str | None]  # key: digest, where it has read the images
+    problems: dict[str, str]  # key: why it cannot read that dataset
+    first_seen_at: datetime
+    last_seen_at: datetime
+    alive: bool  # seen lately and did not say goodbye
+
+
+class Event(Value):
+    """One thing that happened to a search."""
+
+    search_id: int
+    number: int  # per search, gapless, in commit order
+    kind: str
+    trial_id: int | None
+    data: dict[str, Any]
+    at: datetime
+
+
+class Grant(Value):
+    """A lease as it was granted: one worker's right to one trial."""
+
+    lease_id: str
+    token: int  # fences off earlier holders of the same trial
+    trial_id: int
+    search_id: int
+
+
+class HistoryRow(Value):
+    """One trial as the optimizer needs it to rebuild an arm's study."""
+
+    number: int
+    origin: str
+    state: TrialState
+    reason: FailureReason | None
+    architecture: Architecture | None
+    lr: LearningRates
+    costs: Costs | None
+    metrics: dict[str, Any] | None
+    violation: float | None  # of a refused proposal
+    ask: dict[str, Any]  # what the optimizer wrote when it proposed the trial; empty for an enqueued one
+    asked_after: dict[str, Any]  # {"event": last event told, "running": [numbers then without an end]}
+    ended_event: int | None  # the event that told its end

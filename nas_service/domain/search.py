@@ -1,0 +1,235 @@
+"""The search file: what a user submits, validated as a whole, all faults named together."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from nas_service.domain.architecture import IllegalArchitecture, TaskShape
+from nas_service.domain.arm import Arm
+from nas_service.domain.costs import Costs, known_costs
+from nas_service.domain.objectives import OBJECTIVE_KINDS, Objective
+from nas_service.domain.tasks import Dataset, Task, task_shape
+from nas_service.domain.values import Value
+
+SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+DEFAULT_OBJECTIVES = (Objective(name="parameters_trainable", scale="log"), Objective(name="psnr_db"))
+
+
+class Recipe(Value):
+    """How every trial of a search trains."""
+
+    epochs: int = Field(default=30, ge=1, le=100_000)
+    batch_size: int = Field(default=128, ge=2, le=65_536)
+    optimizer: Literal["adamw"] = "adamw"
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    schedule: Literal["linear", "linear_per_step", "constant"] = "linear"  # linear: lr (1 - e/E) in epoch e of E
+    augment: Literal[1, 2, 4] = 1  # visits of every image in an epoch: as is, + both flips, + each flip alone
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    replicates: int = Field(default=1, ge=1, le=100)  # seeds of every trial; the mean is the trial's
+
+
+class Limits(Value):
+    """Known costs above which a proposal is refused."""
+
+    max_parameters: int | None = Field(default=None, ge=1)  # parameters_trainable
+    max_macs: int | None = Field(default=None, ge=1)  # multiply-adds per example
+
+    def excess(self, costs: Costs) -> float:
+        """By what share the costs exceed the limits: 0.0 within them, 0.5 when half too much."""
+        pairs = ((costs.parameters_trainable, self.max_parameters), (costs.macs, self.max_macs))
+        return max((cost / limit - 1 for cost, limit in pairs if limit is not None and cost > limit), default=0.0)
+
+    @property
+    def text(self) -> str:
+        """The limits in words."""
+        return ", ".join(f"{name} {value:,}" for name, value in self if value is not None)
+
+    def of(self, objective: str) -> int | None:
+        """The limit on that objective, if there is one."""
+        return {"parameters_trainable": self.max_parameters, "macs": self.max_macs}.get(objective)
+
+
+class Budget(Value):
+    """What each arm may spend; exactly one of the three."""
+
+    trials_per_arm: int | None = Field(default=None, ge=1, le=10_000_000)
+    epochs_per_arm: int | None = Field(default=None, ge=1)
+    train_flops_per_arm: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "a budget is exactly one of trials_per_arm, epochs_per_arm, train_flops_per_arm "
+                f"(got {' and '.join(given) or 'none'})"
+            )
+        return self
+
+    @property
+    def total(self) -> float:
+        """The budget of one arm, in its own unit."""
+        return float(self.trials_per_arm or self.epochs_per_arm or self.train_flops_per_arm or 0)
+
+
+class Search(Value):
+    """A task, the rival arms, their spaces, the objectives and a budget."""
+
+    name: str = Field(min_length=1, max_length=200)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    dataset: Dataset
+    task: Task
+    recipe: Recipe = Recipe()
+    arms: Annotated[dict[ArmName, Arm], Field(min_length=1, max_length=50)]
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=2, max_length=3)] = DEFAULT_OBJECTIVES
+    limits: Limits = Limits()
+    budget: Budget
+    sampler: SamplerName = "tpe"
+    random_fraction: float = Field(default=0.1, ge=0, le=1)  # share of each arm's proposals drawn at random
+    stopping: Literal["none"] = "none"
+    allocation: Literal["equal"] = "equal"
+    lr_transfer: Literal["none"] = "none"
+    keep_networks: Literal["front", "all", "none"] = "front"
+    priority: int = Field(default=0, ge=-1000, le=1000)  # higher is leased first
+    max_failures: int = Field(default=20, ge=0)  # failed trials replaced before the search fails
+    stall_seconds: float = Field(default=600, gt=0)  # a trial without a new step for so long is taken back
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if faults := _cross_faults(self):
+            text = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
+            raise PydanticCustomError("search_faults", "{text}", {"text": text, "faults": faults})
+        return self
+
+    @property
+    def shape(self) -> TaskShape:
+        """Widths of input and output."""
+        return task_shape(self.task, self.dataset)
+
+    @property
+    def trial_seed(self) -> int:
+        """Replicate r of every trial trains with this plus r; search seed 0 gives the published seeds 42 + r."""
+        return 42 + 1000 * self.seed
+
+    @property
+    def quality(self) -> Objective:
+        """The first measured objective."""
+        return next(objective for objective in self.objectives if not objective.is_known)
+
+    @property
+    def directions(self) -> list[str]:
+        """`minimize` or `maximize` for each objective."""
+        return [objective.direction for objective in self.objectives]
+
+    def epochs_per_trial(self, arm: str) -> int:
+        """Epochs of one whole trial of that arm: of all its learning rates and replicates."""
+        return self.recipe.epochs * self.recipe.replicates * len(self.arms[arm].lr_values or (0,))
+
+    def planned_spending(self, arm: str, costs: Costs) -> float:
+        """What one whole trial of that arm takes from its budget, in the budget's unit."""
+        if self.budget.trials_per_arm is not None:
+            return 1.0
+        epochs = float(self.epochs_per_trial(arm))
+        if self.budget.epochs_per_arm is not None:
+            return epochs
+        return epochs * train_flops_per_epoch(self, costs)
+
+    def known_reference(self, objective: Objective) -> float | None:
+        """The reference of a hypervolume as far as it is known without training.
+
+        It is the objective's own, else the limit on it, else the largest legal cost of any arm. A measured objective
+        without its own gets the task's trivial answer, which the first result brings: None here.
+        """
+        if objective.reference is not None or not objective.is_known:
+            return objective.reference
+        if (limit := self.limits.of(objective.name)) is not None:
+            return float(limit)
+        corners = [known_costs(arm.largest(self.shape), self.shape) for arm in self.arms.values()]
+        return float(max(getattr(costs, objective.name) for costs in corners))
+
+
+class Fault(Value):
+    """One thing wrong with what a user sent."""
+
+    field: str  # dotted path, e.g. arms.hourglass.d_z
+    value: Any = None  # what was sent there
+    message: str  # what was expected
+
+
+def faults_of(error: ValidationError) -> list[Fault]:
+    """List every fault of a failed validation, one row a field."""
+    return faults_of_errors(error.errors())
+
+
+def faults_of_errors(errors: Any) -> list[Fault]:
+    """List the faults in pydantic's (and FastAPI's) error dictionaries."""
+    faults: list[Fault] = []
+    for row in errors:
+        nested = (row.get("ctx") or {}).get("faults")
+        prefix = [str(part) for part in row["loc"] if part not in ("body", "query", "path", "header")]
+        if nested:
+            faults += [fault.model_copy(update={"field": ".".join([*prefix, fault.field])}) for fault in nested]
+        else:
+            message = row["msg"].removeprefix("Value error, ")
+            value = None if row["type"] == "missing" else row.get("input")
+            faults.append(Fault.model_construct(field=".".join(prefix), value=value, message=message))
+    return faults
+
+
+def train_flops_per_epoch(search: Search, costs: Costs) -> float:
+    """Floating-point operations of one training epoch: 2 per multiply-add, forward once and backward twice."""
+    images = search.dataset.images_per_epoch
+    assert images is not None, "checked when the search was made"
+    return 6.0 * costs.macs * images * search.recipe.augment
+
+
+def _cross_faults(search: Search) -> list[Fault]:
+    faults = _objective_faults(search)
+    if search.budget.train_flops_per_arm is not None and search.dataset.images_per_epoch is None:
+        message = "a budget in FLOPs needs dataset.train_images, the number of images in the training split"
+        faults.append(Fault(field="budget.train_flops_per_arm", message=message))
+    try:
+        shape = search.shape
+    except ValueError as error:
+        return [*faults, Fault(field="task.factor", value=getattr(search.task, "factor", None), message=str(error))]
+    for name, arm in search.arms.items():
+        if (message := _arm_fault(arm, shape, search.limits)) is not None:
+            faults.append(Fault(field=f"arms.{name}", value=arm.model_dump(mode="json"), message=message))
+    return faults
+
+
+def _arm_fault(arm: Arm, shape: TaskShape, limits: Limits) -> str | None:
+    try:
+        smallest = arm.smallest(shape)
+    except IllegalArchitecture as error:
+        return str(error)
+    costs = known_costs(smallest, shape)
+    if limits.excess(costs) > 0:
+        return (
+            f"its smallest network has {costs.parameters_trainable:,} parameters and {costs.macs:,} multiply-adds, "
+            f"over the limits ({limits.text})"
+        )
+    return None
+
+
+def _objective_faults(search: Search) -> list[Fault]:
+    names = [objective.name for objective in search.objectives]
+    faults = []
+    if len(set(names)) != len(names):
+        faults.append(Fault(field="objectives", value=names, message="every objective may stand there once"))
+    if all(objective.is_known for objective in search.objectives):
+        message = "at least one objective must be measured by training, for example psnr_db"
+        faults.append(Fault(field="objectives", value=names, message=message))
+    for position, name in enumerate(names):
+        tasks = OBJECTIVE_KINDS[name].tasks
+        if tasks is not None and search.task.kind not in tasks:
+            message = f"{name} is measured by {', '.join(tasks)} only (this task is {search.task.kind})"
+            faults.append(Fault(field=f"objectives.{position}.name", value=name, message=message))
+    for position, objective in enumerate(search.objectives):
+        if objective.scale == "log" and objective.reference is not None and objective.reference <= 0:
+            message = "a reference on a log scale must be above 0"
+            faults.append(Fault(field=f"objectives.{position}.reference", value=objective.reference, message=message))
+    return faults

@@ -1,0 +1,82 @@
+"""A proposal, and the record of a trial as every room sees it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from nas_service.domain.architecture import Architecture
+from nas_service.domain.costs import Costs
+from nas_service.domain.front import Points, minimised
+from nas_service.domain.objectives import Objective
+from nas_service.domain.states import FailureReason, TrialState
+from nas_service.domain.values import Value
+
+LearningRates = float | tuple[float, ...]
+
+
+class Trial(Value):
+    """One architecture and learning rate in one arm, as stored."""
+
+    id: int  # unique in the service
+    search_id: int
+    arm: str
+    number: int  # in its arm, from 0 without gaps, refused proposals included
+    state: TrialState
+    reason: FailureReason | None = None  # of a failed trial
+    message: str | None = None  # why it was refused, failed or given back
+    origin: str  # sampler, random, fallback or enqueued
+    architecture: Architecture | None  # None when the sampler proposed sizes that make no architecture
+    lr: LearningRates
+    costs: Costs | None
+    metrics: dict[str, Any] | None = None  # {"eval": {"psnr_db": ...}, "test": {...}}: means over replicates
+    replicates: tuple[dict[str, Any], ...] = ()  # {"replicate", "seed", "lr", "metrics"}: each network trained
+    seed: int  # replicate r trains with seed + r
+    on_front: bool = False  # on the front of its arm
+    attempt: int = 0  # leases that expired before
+    worker_id: str | None = None  # who trains or trained it
+    environment: dict[str, Any] | None = None  # versions, device and precision that trained it
+    projection_hash: str | None = None  # sha256 of a fixed W_in, replicate 0
+    queued_at: datetime  # by the database's clock, like all times
+    leased_at: datetime | None = None
+    finished_at: datetime | None = None
+    seconds: float | None = None  # training time of all replicates
+    epochs_done: int = 0  # over all replicates
+
+
+class Proposal(Value):
+    """What the optimizer proposes for one number of an arm: to be queued, or refused with the reason."""
+
+    number: int
+    origin: str  # sampler, random or fallback
+    architecture: Architecture | None  # None when the sizes make none
+    lr: LearningRates
+    costs: Costs | None
+    violation: float  # 0.0 for one to be queued; by how much a refused one is off otherwise
+    message: str | None = None  # why it is refused
+    ask: dict[str, Any]  # what the optimizer needs to rebuild its study from the trial's row
+
+
+def duplicate_key(architecture: Architecture, lr: LearningRates) -> str:
+    """Equal for trials that would train the same thing: same architecture, same learning rate to 3 digits."""
+    rates = lr if isinstance(lr, tuple) else (lr,)
+    content = [architecture.model_dump(mode="json"), [f"{rate:.3g}" for rate in rates]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def objective_values(names: list[str], costs: Costs, metrics: dict[str, Any] | None) -> list[float | None]:
+    """The value of each named objective: a known cost, or a metric of the evaluation split; None when unmeasured."""
+    measured = (metrics or {}).get("eval", {})
+    return [getattr(costs, name) if name in Costs.model_fields else measured.get(name) for name in names]
+
+
+def trial_points(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Points:
+    """Completed trials as points to be minimised, (n, m): n trials, m objectives."""
+    names = [objective.name for objective in objectives]
+    values = []
+    for trial in trials:
+        assert trial.costs is not None, "a completed trial has costs"
+        row = objective_values(names, trial.costs, trial.metrics)
+        values.append([float("nan") if value is None else float(value) for value in row])
+    return minimised(values, objectives)

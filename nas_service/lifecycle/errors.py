@@ -1,0 +1,28 @@
+"""What a verb may refuse.
+
+LifecycleError
+├── NotFound     no such search, trial or arm                     404
+├── Conflict     it is there, but not in a state for this         409
+├── Unsuitable   understood, but it does not suit the search       422
+└── LeaseLost    the lease ended or another worker has the trial  410
+"""
+
+
+class LifecycleError(Exception):
+    """The message says what was wrong, what was expected and what to do."""
+
+
+class NotFound(LifecycleError):
+    """There is no such thing."""
+
+
+class Conflict(LifecycleError):
+    """The thing is in a state that does not allow this."""
+
+
+class Unsuitable(LifecycleError):
+    """The values sent do not suit the search."""
+
+
+class LeaseLost(LifecycleError):
+    """The caller no longer has a right to the trial; its work is void."""

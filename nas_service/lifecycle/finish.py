@@ -1,0 +1,120 @@
+"""How a leased trial ends: completed, stopped or failed, once. The row, the front and the event in one transaction."""
+
+import hashlib
+
+from nas_service.database import Connection
+from nas_service.database.artifacts import expire_artifacts_of_trials
+from nas_service.database.events import append_event, lock_search
+from nas_service.database.leases import holder_of, result_digest_of
+from nas_service.database.searches import set_trivial_once
+from nas_service.database.trials import count_replaced_failures, move_trial, trial_by_id
+from nas_service.domain.objectives import Objective
+from nas_service.domain.states import FailureReason, TrialState, spends_budget
+from nas_service.domain.trial import Trial, objective_values
+from nas_service.lifecycle.control import fail, require_search
+from nas_service.lifecycle.errors import Conflict, LeaseLost, Unsuitable
+from nas_service.lifecycle.front import place_on_front
+from nas_service.messages import Result
+
+
+def finish(connection: Connection, lease_id: str, token: int, result: Result) -> Trial:
+    """Store how the trial ended. The same result again changes nothing.
+
+    Raises:
+        LeaseLost: when the trial is no longer this lease's.
+        Conflict: when the lease already brought a different result.
+        Unsuitable: when the result lacks a metric that is an objective.
+    """
+    digest = hashlib.sha256(result.model_dump_json().encode()).hexdigest()
+    trial = held_trial(connection, lease_id, token)
+    if trial.state is not TrialState.LEASED:
+        return _repeated(connection, trial, digest)
+    search = require_search(connection, trial.search_id)
+    check_metrics(result, search.spec.objectives)
+    state = TrialState(result.outcome)
+    spends = spends_budget(state, result.reason)
+    planned = search.spec.planned_spending(trial.arm, trial.costs) if trial.costs else 1.0
+    share = min(1.0, result.epochs_done / search.spec.epochs_per_trial(trial.arm))
+    whole = state is TrialState.COMPLETED or search.spec.budget.trials_per_arm is not None
+    if result.trivial:
+        set_trivial_once(connection, trial.search_id, result.trivial)
+    ended = trial.model_copy(update={"metrics": result.metrics})
+    data = {"arm": trial.arm, "number": trial.number, "reason": result.reason, "message": result.message}
+    if state is TrialState.COMPLETED:
+        on_front, pushed_off = place_on_front(connection, search, ended)
+        names = [objective.name for objective in search.spec.objectives]
+        assert trial.costs is not None
+        values = objective_values(names, trial.costs, result.metrics)
+        data |= {"values": values, "on_front": on_front, "off_front": pushed_off}
+    else:
+        expire_artifacts_of_trials(connection, [trial.id])
+    number = append_event(connection, trial.search_id, f"trial_{state}", trial.id, **data)
+    columns = {
+        "ended_event": number,
+        "reason": result.reason,
+        "message": result.message,
+        "lr": result.lr if result.lr is not None else trial.lr,
+        "metrics": result.metrics,
+        "replicates": [row.model_dump() for row in result.replicates],
+        "seconds": result.seconds,
+        "epochs_done": result.epochs_done,
+        "environment": result.environment,
+        "projection_hash": result.projection_hash,
+        "result_digest": digest,
+    }
+    move_trial(connection, trial, state, spending=(planned if whole else planned * share) * spends, **columns)
+    _fail_search_after_too_many(connection, trial.search_id)
+    return held_trial(connection, lease_id, token)
+
+
+def held_trial(connection: Connection, lease_id: str, token: int) -> Trial:
+    """The trial of a lease, its search locked until the transaction ends.
+
+    Raises:
+        LeaseLost: when the lease is not known or another one took its place.
+    """
+    holder = holder_of(connection, lease_id)
+    if holder is not None:
+        lock_search(connection, holder.search_id)
+        holder = holder_of(connection, lease_id)  # as it stands under the lock
+    if holder is None or holder.token != token:
+        raise LeaseLost("this lease has ended and its trial went elsewhere; throw the work away and ask for another")
+    trial = trial_by_id(connection, holder.trial_id)
+    assert trial is not None
+    return trial
+
+
+def fail_trial(connection: Connection, trial: Trial, reason: FailureReason, message: str) -> None:
+    """End a leased trial as failed without a result of its worker; its search is locked by the caller."""
+    expire_artifacts_of_trials(connection, [trial.id])
+    data = {"arm": trial.arm, "number": trial.number, "reason": reason, "message": message}
+    number = append_event(connection, trial.search_id, "trial_failed", trial.id, **data)
+    columns = {"ended_event": number, "reason": reason, "message": message}
+    move_trial(connection, trial, TrialState.FAILED, spending=0, **columns)
+    _fail_search_after_too_many(connection, trial.search_id)
+
+
+def check_metrics(result: Result, objectives: tuple[Objective, ...]) -> None:
+    """Raise Unsuitable unless a completed result measured every objective that needs training."""
+    measured = (result.metrics or {}).get("eval", {})
+    missing = [row.name for row in objectives if not row.is_known and row.name not in measured]
+    if result.outcome == "completed" and missing:
+        raise Unsuitable(f"the result lacks metrics.eval.{', metrics.eval.'.join(missing)}, an objective of the search")
+
+
+def _repeated(connection: Connection, trial: Trial, digest: str) -> Trial:
+    stored = result_digest_of(connection, trial.id)
+    if stored is None:
+        raise LeaseLost(f"trial {trial.id} has ended ({trial.state}) without this result; throw the work away")
+    if stored != digest:
+        raise Conflict(f"trial {trial.id} has ended with another result; the first one stays")
+    return trial
+
+
+def _fail_search_after_too_many(connection: Connection, search_id: int) -> None:
+    search = require_search(connection, search_id)
+    failures = count_replaced_failures(connection, search_id)
+    if failures > search.spec.max_failures:
+        fail(
+            connection, search_id, f"{failures} trials failed, more than max_failures {search.spec.max_failures} allows"
+        )

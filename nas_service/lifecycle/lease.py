@@ -1,0 +1,143 @@
+"""A worker's right to a trial: granted, renewed with every report, given back, taken back."""
+
+from secrets import token_hex
+
+from nas_service.database import Connection
+from nas_service.database.events import append_event, lock_search
+from nas_service.database.leases import (
+    NO_LEASE,
+    grant_lease,
+    grant_of_request,
+    lost_leases,
+    next_queued_trial,
+    renew_lease,
+)
+from nas_service.database.reports import delete_reports, insert_new_reports
+from nas_service.database.trials import move_trial, trial_by_id, trials_leased_to
+from nas_service.database.workers import announce_worker, dismiss_worker, touch_worker
+from nas_service.domain.records import Grant
+from nas_service.domain.states import FailureReason, SearchState, TrialState
+from nas_service.domain.trial import Trial
+from nas_service.lifecycle.control import require_search
+from nas_service.lifecycle.errors import LeaseLost
+from nas_service.lifecycle.finish import fail_trial, held_trial
+from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer
+from nas_service.settings import Settings
+
+
+def lease(connection: Connection, request: LeaseRequest, settings: Settings) -> Lease | None:
+    """Give the worker the next trial that it can train; None when there is none.
+
+    A repeated request id gets the lease that it was granted before.
+    """
+    worker = request.worker
+    announce_worker(connection, worker.id, **worker.model_dump(exclude={"id"}))
+    if (grant := grant_of_request(connection, request.request_id)) is not None:
+        return _lease_message(connection, grant, settings)
+    datasets = {key: digest for key, digest in worker.datasets.items() if key not in worker.problems}
+    trial_id = next_queued_trial(connection, datasets) if datasets else None
+    if trial_id is None:
+        return None
+    trial = _trial(connection, trial_id)
+    append_event(
+        connection, trial.search_id, "trial_leased", trial.id, arm=trial.arm, number=trial.number, worker=worker.name
+    )
+    grant = grant_lease(connection, trial, token_hex(16), worker.id, request.request_id, settings.lease_seconds)
+    return _lease_message(connection, grant, settings)
+
+
+def report(connection: Connection, lease_id: str, token: int, news: Report, settings: Settings) -> ReportAnswer:
+    """Take a heartbeat with its news and say whether to go on.
+
+    Raises:
+        LeaseLost: when the trial is no longer this lease's.
+    """
+    trial = held_trial(connection, lease_id, token)
+    if trial.state is TrialState.CANCELLED:
+        return ReportAnswer(action="stop", reason="cancelled")
+    if trial.state is not TrialState.LEASED:
+        raise LeaseLost(f"trial {trial.id} has ended ({trial.state}); throw this work away")
+    renew_lease(connection, trial.id, settings.lease_seconds, news.step)
+    insert_new_reports(connection, trial.id, [(row.training, row.epoch, row.metrics) for row in news.reports])
+    if trial.worker_id is not None:
+        touch_worker(connection, trial.worker_id)
+    if require_search(connection, trial.search_id).state is SearchState.PAUSED:
+        return ReportAnswer(action="stop", reason="paused")
+    return ReportAnswer(action="continue")
+
+
+def release(connection: Connection, lease_id: str, token: int, message: Release) -> None:
+    """Take a trial back that its worker cannot train; this uses no attempt.
+
+    Raises:
+        LeaseLost: when the trial is no longer this lease's.
+    """
+    trial = held_trial(connection, lease_id, token)
+    if trial.state is TrialState.LEASED:
+        _requeue(connection, trial, message.message or message.reason, attempt=trial.attempt)
+
+
+def dismiss(connection: Connection, worker_id: str) -> None:
+    """A worker ends: what it still holds goes back to the queue without using an attempt."""
+    for trial in trials_leased_to(connection, worker_id):
+        lock_search(connection, trial.search_id)
+        _requeue(connection, trial, "its worker ended", attempt=trial.attempt)
+    dismiss_worker(connection, worker_id)
+
+
+def reap(connection: Connection, max_attempts: int) -> int:
+    """Take back the trials whose lease expired or whose step stands still; returns how many.
+
+    A trial that lost `max_attempts` leases is called poison and fails.
+    """
+    lost = lost_leases(connection)
+    for search_id, trial_id, stalled in lost:
+        lock_search(connection, search_id)
+        trial = _trial(connection, trial_id)
+        why = "made no step for too long" if stalled else "was not heard of in time"
+        if trial.attempt + 1 >= max_attempts:
+            message = f"{trial.attempt + 1} workers lost it; the last one {why}"
+            fail_trial(connection, trial, FailureReason.POISON, message)
+        else:
+            _requeue(connection, trial, f"its worker {why}", attempt=trial.attempt + 1)
+    return len(lost)
+
+
+def _requeue(connection: Connection, trial: Trial, message: str, attempt: int) -> None:
+    append_event(
+        connection, trial.search_id, "trial_requeued", trial.id, arm=trial.arm, number=trial.number, why=message
+    )
+    delete_reports(connection, trial.id)
+    move_trial(connection, trial, TrialState.QUEUED, message=message, attempt=attempt, **NO_LEASE)
+
+
+def _lease_message(connection: Connection, grant: Grant, settings: Settings) -> Lease:
+    trial = _trial(connection, grant.trial_id)
+    search = require_search(connection, grant.search_id).spec
+    assert trial.architecture is not None, "a queued trial has an architecture"
+    return Lease(
+        lease_id=grant.lease_id,
+        token=grant.token,
+        kind="train",
+        trial_id=trial.id,
+        search_id=trial.search_id,
+        arm=trial.arm,
+        number=trial.number,
+        architecture=trial.architecture,
+        lr=trial.lr,
+        seed=trial.seed,
+        dataset=search.dataset,
+        task=search.task,
+        recipe=search.recipe,
+        quality=search.quality.name,
+        quality_direction=search.quality.direction,
+        keep_network=search.keep_networks != "none",
+        lease_seconds=settings.lease_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+    )
+
+
+def _trial(connection: Connection, trial_id: int) -> Trial:
+    trial = trial_by_id(connection, trial_id)
+    assert trial is not None, "read by its id in the same transaction"
+    return trial

@@ -1,0 +1,59 @@
+"""Where a search stands, and why nothing runs when nothing runs."""
+
+from nas_service.database import Connection
+from nas_service.database.searches import arms_of
+from nas_service.database.workers import live_workers
+from nas_service.domain.records import StoredArm, StoredSearch, StoredWorker
+from nas_service.domain.states import SearchState, TrialState
+from nas_service.messages import ArmProgress, SearchDetail
+
+
+def detail_of(connection: Connection, search: StoredSearch) -> SearchDetail:
+    """The search with its arms' progress."""
+    arms = arms_of(connection, search.id)
+    progress = [
+        ArmProgress(name=arm.name, spent=arm.spending, budget=search.budget, trials=arm.trials, exhausted=arm.exhausted)
+        for arm in arms
+    ]
+    return SearchDetail(
+        **dict(search), arms=progress, waiting_because=_waiting_because(search, arms, live_workers(connection))
+    )
+
+
+def _waiting_because(search: StoredSearch, arms: list[StoredArm], workers: list[StoredWorker]) -> str | None:
+    if search.state is SearchState.PAUSED:
+        return "the search is paused; resume it to go on"
+    if search.state is not SearchState.RUNNING or any(arm.trials[TrialState.LEASED] for arm in arms):
+        return None
+    if not workers:
+        return "no worker is alive; start one with `hourglass worker --server URL`"
+    dataset, expected = search.spec.dataset.key, search.spec.dataset.expected_digest
+    able = [worker for worker in workers if _can_read(worker, dataset, expected)]
+    if not able:
+        return _nobody_can_read(dataset, expected, workers)
+    return None if any(arm.trials[TrialState.QUEUED] for arm in arms) else "the next trials are being chosen"
+
+
+def _can_read(worker: StoredWorker, dataset: str, expected: str | None) -> bool:
+    found = worker.datasets.get(dataset)
+    return (
+        dataset in worker.datasets
+        and dataset not in worker.problems
+        and (found is None or expected is None or found == expected)
+    )
+
+
+def _nobody_can_read(dataset: str, expected: str | None, workers: list[StoredWorker]) -> str:
+    for worker in workers:
+        if dataset in worker.problems:
+            return f"no live worker can read {dataset}; worker {worker.name} says: {worker.problems[dataset]}"
+        if dataset in worker.datasets:
+            return (
+                f"no live worker has {dataset} with the digest {expected}; "
+                f"worker {worker.name} has {worker.datasets[dataset]}"
+            )
+    known = sorted({key for worker in workers for key in worker.datasets})
+    return (
+        f"no live worker has {dataset} (they have {', '.join(known) or 'none'}); put it into HOURGLASS_DATA_DIR of a "
+        "worker and restart that worker"
+    )

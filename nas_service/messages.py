@@ -1,0 +1,197 @@
+"""The bodies of requests and responses, shared by the API, the client and the workers."""
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import Field, model_validator
+
+from nas_service.domain.architecture import Architecture
+from nas_service.domain.objectives import Direction, Objective
+from nas_service.domain.records import StoredSearch
+from nas_service.domain.search import Fault, Recipe
+from nas_service.domain.states import FailureReason, TrialState
+from nas_service.domain.tasks import Dataset, Task
+from nas_service.domain.trial import LearningRates, Trial
+from nas_service.domain.values import Value
+
+Item = TypeVar("Item")
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Text = Annotated[str, Field(max_length=4000)]
+Metrics = dict[Annotated[str, Field(max_length=64)], float]
+Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Page(Value, Generic[Item]):
+    """One page of a list, newest first."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(description="pass it as `cursor` for the next page; null on the last one")
+
+
+class Problem(Value):
+    """The body of every error."""
+
+    error: str = Field(description="what was wrong, what was expected and what to do, in one sentence")
+    faults: list[Fault] = Field(default=[], description="every faulty field, when a body was refused")
+
+
+# ---- what people see
+
+
+class ArmProgress(Value):
+    """How far an arm is."""
+
+    name: str
+    spent: float = Field(description="spent and promised, in the budget's unit")
+    budget: float
+    trials: dict[TrialState, int] = Field(description="how many of its trials stand in each state")
+    exhausted: str | None = Field(description="why no shape is left to propose; null while there are some")
+
+
+class SearchDetail(StoredSearch):
+    """A search, how far it is, and why nothing runs when nothing runs."""
+
+    arms: list[ArmProgress]
+    waiting_because: str | None = Field(description="why no worker trains for it; null when one does or it has ended")
+
+
+class FrontPart(Value):
+    """The non-dominated completed trials of an arm or of the union, cheapest first."""
+
+    points: list[Trial]
+    hypervolume: float | None = Field(description="null while the reference point is not known")
+
+
+class Front(Value):
+    """The fronts of a search. Hypervolume is in the objectives' units, log10 where the scale is log."""
+
+    objectives: list[Objective]
+    reference_point: list[float | None] = Field(description="null where it needs the first result")
+    union: FrontPart
+    arms: dict[str, FrontPart]
+
+
+class Extend(Value):
+    """A larger budget for every arm."""
+
+    budget: float = Field(gt=0, allow_inf_nan=False, description="the new total per arm, in the budget's own unit")
+
+
+class Enqueue(Value):
+    """An architecture to train next in an arm, outside of what the sampler proposes."""
+
+    arm: Name
+    d_z: int = Field(ge=1, le=1_000_000)
+    d_h: int = Field(ge=1, le=1_000_000)
+    depth: int = Field(ge=1, le=1_000)
+    lr: float | None = Field(default=None, gt=0, le=10, description="leave it out where the arm fixes it")
+
+
+# ---- what workers say
+
+
+class WorkerInfo(Value):
+    """What a worker tells of itself with every request for a lease."""
+
+    id: Name
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    device: Annotated[str, Field(max_length=200)]
+    memory_bytes: int | None = Field(default=None, ge=0, lt=2**63)  # free on the device
+    labels: dict[Name, Annotated[str, Field(max_length=200)]] = Field(default={}, max_length=20)
+    version: Annotated[str, Field(max_length=40)]
+    datasets: dict[Annotated[str, Field(max_length=500)], Sha256 | None] = Field(max_length=1000)
+    problems: dict[Annotated[str, Field(max_length=500)], Text] = Field(default={}, max_length=1000)
+
+
+class LeaseRequest(Value):
+    """A worker asks for a trial; the same request id gets the same lease."""
+
+    request_id: Annotated[str, Field(min_length=8, max_length=64)]
+    worker: WorkerInfo
+    wait_seconds: float = Field(default=20, ge=0, le=30)  # how long the server may hold the call
+
+
+class Lease(Value):
+    """All that a worker needs for one trial."""
+
+    lease_id: str
+    token: int  # goes back in the header Lease-Token
+    kind: Literal["train"]
+    trial_id: int
+    search_id: int
+    arm: str
+    number: int
+    architecture: Architecture
+    lr: LearningRates
+    seed: int  # replicate r trains with seed + r
+    dataset: Dataset
+    task: Task
+    recipe: Recipe
+    quality: str  # the metric by which the best of several learning rates is chosen
+    quality_direction: Direction
+    keep_network: bool  # whether the server wants the trained network
+    lease_seconds: float
+    heartbeat_seconds: float
+
+
+class EpochReport(Value):
+    """The metrics of one epoch of one of the trial's networks."""
+
+    training: int = Field(ge=0, lt=100_000)  # which of the trial's networks: learning rates times replicates
+    epoch: int = Field(ge=1, le=1_000_000)  # epochs finished
+    metrics: Metrics = Field(max_length=50)
+
+
+class Report(Value):
+    """Heartbeat and news of a running trial."""
+
+    step: int = Field(ge=0, lt=2**62)  # optimizer steps done; standing still for long means stalled
+    reports: list[EpochReport] = Field(default=[], max_length=10_000)
+
+
+class ReportAnswer(Value):
+    """Whether to go on."""
+
+    action: Literal["continue", "stop"]
+    reason: Literal["early", "paused", "cancelled"] | None = None
+
+
+class ReplicateResult(Value):
+    """One trained network of the trial."""
+
+    run: int = Field(ge=0)  # from 0 over learning rates, then replicates
+    replicate: int = Field(ge=0)
+    seed: int
+    lr: float
+    metrics: dict[Literal["eval", "test"], Metrics] | None  # None when it diverged
+    diverged_at_epoch: int | None
+
+
+class Result(Value):
+    """How a trial ended."""
+
+    outcome: Literal["completed", "stopped", "failed"]
+    reason: FailureReason | None = None  # of a failed one
+    message: Text | None = None
+    lr: float | None = None  # the chosen one, when the arm trains several
+    metrics: dict[Literal["eval", "test"], Metrics] | None = None  # means over replicates
+    trivial: Metrics | None = None  # the task's trivial answer on the evaluation split
+    replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
+    seconds: float = Field(default=0, ge=0)
+    epochs_done: int = Field(default=0, ge=0, lt=2**31)
+    environment: dict[str, Any] = Field(default={}, max_length=50)
+    projection_hash: Sha256 | None = None  # of the fixed W_in of replicate 0
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "Result":
+        if (self.outcome == "failed") != (self.reason is not None):
+            raise ValueError("a failed result has a reason, any other has none")
+        if self.outcome == "completed" and not (self.metrics or {}).get("eval"):
+            raise ValueError("a completed result has metrics of the evaluation split")
+        return self
+
+
+class Release(Value):
+    """A worker gives a trial back untrained; this uses no attempt."""
+
+    reason: Literal["shutdown", "paused", "dataset"]
+    message: Text | None = None

@@ -1,0 +1,43 @@
+"""Which sampler proposes a trial, and from which seed. Each ask gets a fresh one: only history is remembered."""
+
+import hashlib
+import warnings
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+
+from nas_service.domain.search import SamplerName, Search
+
+# Optuna's 50 would leave a budget of 40 trials wholly random; with 20, half of such a budget is bred from the other
+# half, and a generation still spreads over a front of two or three objectives.
+POPULATION = 20
+
+
+def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
+    """A fresh sampler; the seed is a whole number below 2**32."""
+    match name:
+        case "tpe":
+            # Multivariate, although Optuna's default for several objectives is not: d_z, d_h and depth are bound
+            # together by the family and the limits. The constant liar keeps parallel asks apart.
+            return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        case "nsga2":
+            return NSGAIISampler(seed=seed, population_size=POPULATION)
+        case "nsga3":
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "NSGAIIISampler is experimental", ExperimentalWarning)
+                return NSGAIIISampler(seed=seed, population_size=POPULATION)
+        case "gp":
+            return GPSampler(seed=seed, warn_independent_sampling=False)
+        case "random":
+            return RandomSampler(seed=seed)
+
+
+def seed_of(search: Search, arm: str, number: int, purpose: str) -> int:
+    """A seed below 2**32 that depends on nothing but the arguments, in every process and version of Python."""
+    digest = hashlib.sha256(f"{purpose}/{search.seed}/{arm}/{number}".encode()).digest()
+    return int.from_bytes(digest[:4])
+
+
+def is_random(search: Search, arm: str, number: int) -> bool:
+    """Whether the trial of that number is drawn at random whatever the history: a share `random_fraction` of them."""
+    return seed_of(search, arm, number, "origin") < search.random_fraction * 2**32

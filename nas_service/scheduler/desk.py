@@ -1,0 +1,114 @@
+"""One search on the scheduler's desk: its arms' studies in memory, and the last event that they were told.
+
+Everything here can be thrown away and read anew from the rows at any time.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from nas_service.database import Connection
+from nas_service.database.events import events_after
+from nas_service.database.searches import arms_of
+from nas_service.database.trials import history_of_arm, history_row
+from nas_service.domain.records import HistoryRow, StoredSearch
+from nas_service.domain.search import Search
+from nas_service.domain.states import TRIAL_TRANSITIONS, TrialState
+from nas_service.domain.trial import Proposal, objective_values
+from nas_service.lifecycle.control import require_search
+from nas_service.optimizer import ArmStudy, Ask, Record, outcome_of
+
+# Refused proposals are told when they are asked.
+ENDED = {f"trial_{state}" for state in TrialState if not TRIAL_TRANSITIONS[state]} - {"trial_refused"}
+
+
+class Desk:
+    """A running search as the scheduler holds it."""
+
+    def __init__(self, search: StoredSearch) -> None:
+        self.search_id = search.id
+        self.told = search.last_event  # number of the last event that the studies know of
+        self.unwritten: list[tuple[str, int, dict[str, Any]]] = []  # (arm, number, ask) that users' trials still lack
+        self._spec = search.spec
+        self._studies: dict[str, ArmStudy] = {}
+        self._running: dict[str, set[int]] = {}  # per arm: numbers without an end
+
+    @classmethod
+    def load(cls, connection: Connection, search_id: int) -> "Desk":
+        """Read a search and rebuild its studies."""
+        search = require_search(connection, search_id)
+        desk = cls(search)
+        for arm in search.spec.arms:
+            records = desk._complete_records(arm, history_of_arm(connection, search_id, arm))
+            desk._studies[arm] = ArmStudy.rebuild(search.spec, arm, records)
+            desk._running[arm] = {record.number for record in records if record.outcome is None}
+        return desk
+
+    def catch_up(self, connection: Connection) -> None:
+        """Tell the studies what happened since they were last told."""
+        while events := events_after(connection, self.search_id, self.told):
+            for event in events:
+                if event.data.get("origin") == "enqueued":
+                    assert event.trial_id is not None
+                    self._place(event.data["arm"], history_row(connection, event.trial_id))
+                elif event.kind in ENDED:
+                    assert event.trial_id is not None
+                    self._tell(event.data["arm"], history_row(connection, event.trial_id))
+                self.told = event.number
+
+    def propose(self, arm: str) -> tuple[list[Proposal], bool, dict[str, Any]]:
+        """Ask the arm's study.
+
+        Returns:
+            the proposals to store, refused ones first; whether the last one is to be trained (else no legal shape is
+            left); and what was known when they were asked.
+        """
+        asked_after = {"event": self.told, "running": sorted(self._running[arm])}
+        answer = self._studies[arm].propose()
+        proposals = [*answer.refused, answer.accepted] if answer.accepted else list(answer.refused)
+        if answer.accepted:
+            self._running[arm].add(answer.accepted.number)
+        return [_as_domain(proposal) for proposal in proposals], answer.accepted is not None, asked_after
+
+    def _tell(self, arm: str, row: HistoryRow) -> None:
+        outcome = record_of(self._spec, row).outcome
+        assert outcome is not None, "its event says that it has ended"
+        self._studies[arm].tell(row.number, outcome)
+        self._running[arm].discard(row.number)
+
+    def _place(self, arm: str, row: HistoryRow) -> None:
+        """Give a user's trial its place in the study."""
+        assert row.architecture is not None, "only a legal architecture can be enqueued"
+        proposal = self._studies[arm].enqueue(row.architecture, row.lr)
+        assert proposal.number == row.number, "numbers are taken in order"
+        self.unwritten.append((arm, row.number, asdict(proposal.ask)))
+        self._running[arm].add(row.number)
+
+    def _complete_records(self, arm: str, rows: list[HistoryRow]) -> list[Record]:
+        """The arm's history for the optimizer; a user's trial that never got its place gets it here."""
+        records: list[Record] = []
+        for row in rows:
+            if not row.ask:
+                self._studies[arm] = ArmStudy.rebuild(self._spec, arm, records)
+                self._running[arm] = set()
+                self._place(arm, row)
+                row = row.model_copy(update={"ask": self.unwritten[-1][2]})
+            records.append(record_of(self._spec, row))
+        return records
+
+
+def record_of(search: Search, row: HistoryRow) -> Record:
+    """A trial's row as the optimizer wants it."""
+    values: list[float | None] = []
+    if row.state is TrialState.COMPLETED and row.costs is not None:
+        values = objective_values([objective.name for objective in search.objectives], row.costs, row.metrics)
+    return Record(number=row.number, ask=Ask(**row.ask), outcome=outcome_of(row.state, row.reason, values))
+
+
+def arm_to_refill(connection: Connection, search: StoredSearch) -> str | None:
+    """The arm with the least budget spent or promised; None when every arm has spent its own or is exhausted."""
+    arms = [arm for arm in arms_of(connection, search.id) if arm.exhausted is None and arm.spending < search.budget]
+    return min(arms, key=lambda arm: arm.spending).name if arms else None
+
+
+def _as_domain(proposal: Any) -> Proposal:
+    return Proposal.model_validate({**vars(proposal), "ask": asdict(proposal.ask)})

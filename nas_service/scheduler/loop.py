@@ -1,0 +1,125 @@
+"""The scheduler's loop: for every running search tell what happened, refill the queue, finish what is done.
+
+It keeps about one queued trial per idle worker: a trial asked later knows more.
+"""
+
+import threading
+from time import monotonic
+
+import structlog
+
+from nas_service.artifacts import ArtifactStore
+from nas_service.database import Connection, Database
+from nas_service.database.searches import arms_of, news_of_running_searches
+from nas_service.database.trials import set_ask
+from nas_service.database.workers import busy_worker_ids, live_workers
+from nas_service.domain.states import TrialState
+from nas_service.lifecycle.control import fail, finish_if_done, require_search
+from nas_service.lifecycle.lease import reap
+from nas_service.lifecycle.networks import sweep_artifacts
+from nas_service.lifecycle.propose import exhaust_arm, store_proposals
+from nas_service.scheduler.desk import Desk, arm_to_refill
+from nas_service.settings import Settings
+
+log = structlog.get_logger()
+
+REAP_SECONDS = 1.0
+SWEEP_SECONDS = 10.0
+MAX_ERRORS_IN_A_ROW = 5  # of one search; then it fails instead of holding up the others for ever
+
+
+class Scheduler:
+    """Serves every running search, one after the other."""
+
+    def __init__(self, database: Database, store: ArtifactStore, settings: Settings) -> None:
+        self._database = database
+        self._store = store
+        self._settings = settings
+        self._desks: dict[int, Desk] = {}
+        self._errors: dict[int, int] = {}
+        self._reap_at = self._sweep_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop."""
+        log.info("scheduler started")
+        while not stop.wait(self._settings.poll_seconds):
+            try:
+                self.tick()
+            except Exception:  # the database may be away for a while
+                log.exception("scheduler could not work; trying again")
+                self._desks.clear()
+                stop.wait(1.0)
+        log.info("scheduler stopped")
+
+    def tick(self) -> None:
+        """One round over everything that needs care."""
+        if monotonic() >= self._reap_at:
+            self._reap_at = monotonic() + REAP_SECONDS
+            with self._database.write() as connection:
+                reap(connection, self._settings.max_attempts)
+        if monotonic() >= self._sweep_at:
+            self._sweep_at = monotonic() + SWEEP_SECONDS
+            with self._database.write() as connection:
+                sweep_artifacts(connection, self._store)
+        with self._database.read() as connection:
+            news = news_of_running_searches(connection)
+        self._desks = {search_id: desk for search_id, desk in self._desks.items() if search_id in news}
+        for search_id in news:
+            self._tend_safely(search_id)
+
+    def _tend_safely(self, search_id: int) -> None:
+        try:
+            self._tend(search_id)
+            self._errors.pop(search_id, None)
+        except Exception as error:
+            log.exception("cannot serve a search", search=search_id)
+            self._desks.pop(search_id, None)
+            self._errors[search_id] = self._errors.get(search_id, 0) + 1
+            if self._errors[search_id] >= MAX_ERRORS_IN_A_ROW:
+                with self._database.write() as connection:
+                    fail(connection, search_id, f"the scheduler cannot go on with it: {error}")
+
+    def _tend(self, search_id: int) -> None:
+        """Tell, refill, finish."""
+        while True:
+            desk = self._caught_up_desk(search_id)
+            with self._database.read() as connection:
+                search = require_search(connection, search_id)
+                arm = arm_to_refill(connection, search) if self._is_short(connection, search_id) else None
+            if arm is None:
+                break
+            self._refill(desk, arm)
+        with self._database.read() as connection:
+            may_be_done = not any(arm.open_trials for arm in arms_of(connection, search_id))
+        if may_be_done:
+            with self._database.write() as connection:
+                finish_if_done(connection, search_id)
+
+    def _caught_up_desk(self, search_id: int) -> Desk:
+        with self._database.read() as connection:
+            desk = self._desks.get(search_id)
+            if desk is None:
+                desk = self._desks[search_id] = Desk.load(connection, search_id)
+            desk.catch_up(connection)
+        if desk.unwritten:
+            with self._database.write() as connection:
+                for arm, number, ask in desk.unwritten:
+                    set_ask(connection, search_id, arm, number, ask)
+            desk.unwritten.clear()
+        return desk
+
+    def _is_short(self, connection: Connection, search_id: int) -> bool:
+        """Whether fewer trials are queued than workers wait; one is kept while no worker is alive."""
+        queued = sum(arm.trials[TrialState.QUEUED] for arm in arms_of(connection, search_id))
+        live = {worker.id for worker in live_workers(connection)}
+        idle = len(live - busy_worker_ids(connection)) if live else 1
+        return queued < idle
+
+    def _refill(self, desk: Desk, arm: str) -> None:
+        proposals, accepted, asked_after = desk.propose(arm)
+        with self._database.write() as connection:
+            stored = not proposals or store_proposals(connection, desk.search_id, arm, proposals, asked_after)
+            if stored and not accepted:
+                exhaust_arm(connection, desk.search_id, arm, "every legal shape within the limits was proposed")
+        if not stored:
+            self._desks.pop(desk.search_id, None)

@@ -1,0 +1,33 @@
+"""Environment variables (HOURGLASS_*) become one frozen Settings; command-line options win over them."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an installation may choose."""
+
+    model_config = SettingsConfigDict(env_prefix="HOURGLASS_", frozen=True, extra="ignore")
+
+    server: str = "http://127.0.0.1:8080"  # where clients and workers find the service
+    database_url: str | None = None  # default: a SQLite file in `home`
+    home: Path = Path("hourglass-data")  # database and artifacts of the embedded service
+    artifacts: str | None = None  # a folder or an fsspec URL (s3://bucket/prefix); default: `home`/artifacts
+    data_dir: Path | None = None  # HOURGLASS_DATA_DIR: where workers find datasets
+    fetch_datasets: bool = True  # whether a worker may download MNIST and its like
+    lease_seconds: float = Field(default=60, gt=0)  # a lease lives so long without a heartbeat
+    heartbeat_seconds: float = Field(default=15, gt=0)
+    max_attempts: int = Field(default=3, ge=1)  # leases that may expire before a trial is called poison
+    poll_seconds: float = Field(default=0.1, gt=0)  # how often the server and the scheduler look for news
+
+    @property
+    def url_of_database(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database_url or f"sqlite:///{(self.home / 'hourglass.db').resolve()}"
+
+    @property
+    def url_of_artifacts(self) -> str:
+        """Folder or fsspec URL of the artifact store."""
+        return self.artifacts or str((self.home / "artifacts").resolve())

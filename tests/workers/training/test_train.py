@@ -1,0 +1,158 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from nas_service.domain.architecture import Architecture
+from nas_service.domain.search import Recipe
+from nas_service.domain.tasks import Denoising, GenerativeClassification, SuperResolution, Task
+from workers.training.datasets import LoadedDataset, Split
+from workers.training.projection import draw_projection, projection_hash
+from workers.training.train import (
+    Diverged,
+    Stopped,
+    Training,
+    epoch_batches,
+    has_diverged,
+    lr_factor,
+    steps_per_epoch,
+    train,
+)
+
+CPU = torch.device("cpu")
+Train = Callable[..., Training]
+
+
+@pytest.fixture
+def train_digits(
+    digits: LoadedDataset,
+    denoising: Denoising,
+    an_architecture: Callable[..., Architecture],
+    a_recipe: Callable[..., Recipe],
+) -> Train:
+    def run(
+        task: Task = denoising, lr: float = 3e-3, seed: int = 42, data: LoadedDataset = digits, **changes: Any
+    ) -> Training:
+        hooks = {name: changes.pop(name) for name in ("on_epoch", "should_stop") if name in changes}
+        recipe = {name: changes.pop(name) for name in list(changes) if name in Recipe.model_fields}
+        return train(an_architecture(**changes), task, a_recipe(**recipe), lr, seed, data, CPU, **hooks)
+
+    return run
+
+
+def test_training_beats_the_trivial_answer_at_denoising(train_digits: Train) -> None:
+    training = train_digits(epochs=20)
+    assert training.metrics["eval"]["psnr_db"] > training.trivial["psnr_db"] + 1.5
+    assert training.metrics["test"]["psnr_db"] == pytest.approx(training.metrics["eval"]["psnr_db"], abs=0.5)
+
+
+def test_training_learns_to_name_the_digit(train_digits: Train) -> None:
+    training = train_digits(GenerativeClassification(kind="generative_classification"), epochs=8)
+    assert training.metrics["eval"]["accuracy"] > 0.85
+    assert training.trivial["accuracy"] < 0.2
+
+
+def test_training_beats_bicubic_enlargement(train_digits: Train) -> None:
+    training = train_digits(SuperResolution(kind="super_resolution"), epochs=15)
+    assert training.metrics["eval"]["psnr_db"] > training.trivial["psnr_db"] + 1
+
+
+@pytest.mark.usefixtures("global_randomness_untouched")
+def test_the_same_seed_gives_the_same_network_to_the_bit(train_digits: Train) -> None:
+    first, again, other = (train_digits(seed=seed) for seed in (42, 42, 43))
+    assert first.metrics == again.metrics != other.metrics
+    weights, same = first.network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+
+
+def test_training_leaves_a_fixed_projection_as_it_was_drawn(train_digits: Train) -> None:
+    training = train_digits(w_in="fixed_orthogonal")
+    fixed = training.network.fixed_projection()
+    assert fixed is not None
+    drawn = draw_projection(training.network.architecture.w_in, 64, 80, 42)
+    assert fixed.numpy().tobytes() == drawn.tobytes()
+    assert training.projection_hash == projection_hash(drawn)
+
+
+def test_each_epoch_is_reported(train_digits: Train) -> None:
+    reports: list[tuple[int, dict[str, float]]] = []
+    training = train_digits(epochs=3, on_epoch=lambda epoch, metrics: reports.append((epoch, metrics)))
+    assert [epoch for epoch, _ in reports] == [0, 1, 2]
+    assert reports[-1][1]["psnr_db"] == training.metrics["eval"]["psnr_db"]
+    assert reports[0][1]["train_mse"] > reports[2][1]["train_mse"]
+    assert [metrics["lr"] for _, metrics in reports] == pytest.approx([3e-3, 2e-3, 1e-3])
+
+
+def test_a_learning_rate_far_too_high_diverges(train_digits: Train) -> None:
+    with pytest.raises(Diverged, match=r"^diverged at epoch \d$"):
+        train_digits(lr=1e4, epochs=10, norm="none")
+
+
+@pytest.mark.parametrize(
+    ("train_mse", "best_mse", "diverged"),
+    [(float("nan"), 0.1, True), (float("inf"), 0.1, True), (0.3, 0.1, True), (0.3, 0.35, False), (0.2, 0.1, False)],
+)
+def test_diverged_is_worse_than_grey_and_than_before(train_mse: float, best_mse: float, diverged: bool) -> None:
+    assert has_diverged(train_mse, best_mse) is diverged
+
+
+def test_training_stops_within_a_few_steps_of_being_told(train_digits: Train) -> None:
+    asked = []
+
+    def stop_at_the_third_time() -> bool:
+        asked.append(None)
+        return len(asked) == 3
+
+    with pytest.raises(Stopped, match="stopped in epoch 1"):
+        train_digits(epochs=5, batch_size=64, should_stop=stop_at_the_third_time)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_environment_says_which_precision_ran(train_digits: Train, precision: str) -> None:
+    training = train_digits(precision=precision)
+    assert training.environment["precision"] == precision
+    assert training.environment["device"] == "cpu"
+    assert training.environment["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", [1, 1, 0.5, 0.5]),
+        ("linear_per_step", [1, 0.75, 0.5, 0.25]),
+        ("constant", [1, 1, 1, 1]),
+    ],
+)
+def test_the_learning_rate_falls_as_the_schedule_says(schedule: str, expected: list[float]) -> None:
+    recipe = Recipe.model_validate({"epochs": 2, "schedule": schedule})
+    assert [lr_factor(recipe, epoch, step, 2) for epoch in (0, 1) for step in (0, 1)] == expected
+
+
+def test_an_epoch_visits_every_image_as_often_as_augmentation_says() -> None:
+    recipe = Recipe(epochs=1, batch_size=64, augment=4)
+    batches = list(epoch_batches(100, recipe, seed=1, epoch=0, device=CPU))
+    assert sorted(torch.cat(batches).tolist()) == list(range(400))
+    assert len(batches) == steps_per_epoch(100, recipe) == 7
+
+
+def test_the_order_differs_by_epoch_and_seed_only() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return torch.cat(list(epoch_batches(50, Recipe(batch_size=8), seed, epoch, CPU))).tolist()
+
+    assert order(1, 0) == order(1, 0)
+    assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
+
+
+def test_a_last_batch_of_one_image_is_left_out() -> None:
+    recipe = Recipe(batch_size=32)
+    for images, sizes in ((65, [32, 32]), (66, [32, 32, 2]), (64, [32, 32])):
+        batches = list(epoch_batches(images, recipe, 1, 0, CPU))
+        assert [len(batch) for batch in batches] == sizes
+        assert steps_per_epoch(images, recipe) == len(sizes)
+
+
+def test_a_split_with_one_image_too_many_still_trains(train_digits: Train, digits: LoadedDataset) -> None:
+    few = Split(digits.train.images[:129], digits.train.labels[:129])
+    data = LoadedDataset(digits.dataset, few, digits.eval, digits.test, 10, 16, digits.digest)
+    assert train_digits(data=data, epochs=1).epochs == 1

@@ -1,0 +1,42 @@
+"""The datasets of one worker: what it offers, what it has in memory, what it could not read."""
+
+from pathlib import Path
+
+from nas_service.domain.tasks import Dataset
+from workers.training.datasets import DatasetError, DigestMismatch, LoadedDataset, available_datasets, load_dataset
+
+
+class Bookshelf:
+    """Offers datasets and keeps the last one that was read in memory."""
+
+    def __init__(self, data_dir: Path | None, fetch: bool) -> None:
+        self._data_dir = data_dir
+        self._fetch = fetch
+        self._digests: dict[str, str | None] = dict.fromkeys(available_datasets(data_dir, fetch))
+        self._in_memory: LoadedDataset | None = None
+        self.problems: dict[str, str] = {}  # key: why it cannot be read
+
+    @property
+    def offered(self) -> dict[str, str | None]:
+        """Every dataset that a trial may ask for: its digest where it was read, else None."""
+        return dict(self._digests)
+
+    def take(self, dataset: Dataset) -> LoadedDataset:
+        """The images of a dataset.
+
+        Raises:
+            DatasetError: when they cannot be read or are other images; it is offered so no more.
+        """
+        if self._in_memory is not None and self._in_memory.dataset == dataset:
+            return self._in_memory
+        try:
+            loaded = load_dataset(dataset, self._data_dir, self._fetch)
+        except DigestMismatch as error:
+            self._digests[dataset.key] = error.found  # searches for these other images can still be served
+            raise
+        except DatasetError as error:
+            self.problems[dataset.key] = str(error)
+            raise
+        self._digests[dataset.key] = loaded.digest
+        self._in_memory = loaded
+        return loaded
