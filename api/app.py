@@ -1,10 +1,12 @@
 """The FastAPI application: REST under /api/v1, the dashboard's pages, /healthz. No Optuna, no torch."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
+import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -16,6 +18,16 @@ from api.routes import events, leases, searches, trials, workers
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """Sends home who waits before it waits for the open calls to end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop serving."""
+        assert isinstance(self.config.app, FastAPI)
+        self.config.app.state.bell.close()
+        await super().shutdown(sockets)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -36,6 +36,7 @@ class Bell:
         self._poll_seconds = poll_seconds
         self._waiters: dict[_Waiter, None] = {}  # ordered: first come, first woken
         self._somebody = asyncio.Event()
+        self.closed = False  # the server ends: nobody should wait any more
 
     @property
     def waiting(self) -> int:
@@ -50,6 +51,12 @@ class Bell:
         """Wait until the search has an event with a higher number, or is gone; False when the time is over."""
         return await self._wait(_Waiter(search_id=search_id, after=after), seconds)
 
+    def close(self) -> None:
+        """Send everybody who waits home."""
+        self.closed = True
+        for waiter in self._waiters:
+            waiter.rung.set()
+
     async def run(self) -> None:
         """Look for news as long as the server lives."""
         while True:
@@ -62,12 +69,14 @@ class Bell:
                 await asyncio.sleep(1)
 
     async def _wait(self, waiter: _Waiter, seconds: float) -> bool:
+        if self.closed:
+            return False
         self._waiters[waiter] = None
         self._somebody.set()
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(waiter.rung.wait(), seconds)
-            return waiter.rung.is_set()
+            return waiter.rung.is_set() and not self.closed
         finally:
             self._waiters.pop(waiter, None)
             if not self._waiters:

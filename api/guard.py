@@ -19,6 +19,7 @@ class LoopbackGuard:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403 or pass the call on."""
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             host = f"//{headers.get(b'host', b'').decode('latin-1')}"

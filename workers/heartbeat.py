@@ -1,7 +1,7 @@
 """Keeps a lease alive from a second thread while the first one trains, and carries the news both ways.
 
-Training never waits for the network: reports are collected here and sent with the next heartbeat, at once when there are
-some. What the server says (stop, lost) is there for the training loop to look at.
+Training never waits for the network: reports are collected here and sent at once, and again with the next heartbeat
+where that failed. What the server says (stop, lost) is there for the training loop to look at.
 """
 
 import threading

@@ -66,7 +66,6 @@ def _train_and_hand_in(
             should_stop=should_stop,
         )
     except DatasetError as error:
-        shelf.note_problem(lease.dataset.key, str(error))
         client.release(lease, Release(reason="dataset", message=str(error)))
     except Stopped:
         _stop(lease, client, heartbeat)

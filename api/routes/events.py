@@ -45,7 +45,7 @@ async def stream_events(
 
 
 async def _stream(database: Database, bell: Bell, search_id: int, number: int) -> AsyncIterator[ServerSentEvent]:
-    while True:
+    while not bell.closed:
         try:
             events = await asyncio.to_thread(_read, database, search_id, number)
         except NotFound:

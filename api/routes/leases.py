@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Path, Request, Response
 
+from api.bell import Bell
 from api.dependencies import BellOf, DatabaseOf, SettingsOf, Store, Writing
 from api.errors import LEASE_LOST, UNPROCESSABLE
 from nas_service.database import Database
@@ -17,6 +18,8 @@ from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAns
 from nas_service.settings import Settings
 
 router = APIRouter(tags=["workers"])
+
+SLICE_SECONDS = 1.0
 
 LeaseId = Annotated[str, Path(min_length=1, max_length=64)]
 Token = Annotated[int, Header(alias="Lease-Token", ge=0, lt=2**31)]
@@ -30,8 +33,7 @@ async def request_lease(
     """Lease the next trial; waits up to `wait_seconds` for one."""
     deadline = monotonic() + request.wait_seconds
     while (granted := await asyncio.to_thread(_try_lease, database, request, settings)) is None:
-        rung = await bell.wait_for_trial(request.worker.datasets, deadline - monotonic())
-        if not rung or await call.is_disconnected():  # a trial is not for a worker that has died while it waited
+        if not await _wait_for_trial(request, call, bell, deadline):
             return Response(status_code=204)
     return granted
 
@@ -67,6 +69,17 @@ def put_network(
 def post_release(lease_id: LeaseId, token: Token, message: Release, connection: Writing) -> None:
     """Give the trial back; this uses no attempt."""
     release(connection, lease_id, token, message)
+
+
+async def _wait_for_trial(request: LeaseRequest, call: Request, bell: Bell, deadline: float) -> bool:
+    """Wait in slices: a trial is not for a worker that has died or gone while it waited."""
+    while (rest := deadline - monotonic()) > 0 and not bell.closed:
+        rung = await bell.wait_for_trial(request.worker.datasets, min(rest, SLICE_SECONDS))
+        if await call.is_disconnected():
+            return False
+        if rung:
+            return True
+    return False
 
 
 def _try_lease(database: Database, request: LeaseRequest, settings: Settings) -> Lease | None:

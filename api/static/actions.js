@@ -8,14 +8,12 @@ export function wireActions(searchId, done) {
     if (!verb) return;
     if (verb === "cancel" && !confirm("Cancel this search? Its finished trials stay; it cannot run again.")) return;
     problem.hidden = true;
-    target.disabled = true;
     try {
       await post(`/api/v1/searches/${searchId}/${verb}`);
     } catch (error) {
       problem.textContent = error.message;
       problem.hidden = false;
     }
-    target.disabled = false;
     done();
   });
 }

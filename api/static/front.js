@@ -22,9 +22,11 @@ export class FrontPlot {
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     const figure = await response.json();
     const layout = withTheme(figure.layout);
-    layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom"; // a finger scrolls the page
+    const isTouched = matchMedia("(pointer: coarse)").matches;
+    layout.dragmode = isTouched ? false : "zoom"; // a finger scrolls the page
     await Plotly.react(this.element, figure.data, layout, {
-      responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      responsive: true, displaylogo: false, displayModeBar: isTouched ? false : "hover",
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
     });
     this.meta = figure.layout.meta;
     this.arms = armsOf(figure.data);
@@ -78,7 +80,8 @@ export class FrontPlot {
     });
     const column = (name) => traces.map(([, rows]) => (rows.length ? rows.map((row) => row[name]) : [null]));
     const update = { x: column("x"), y: column("y"), customdata: column("customdata") };
-    Plotly.update(this.element, update, { annotations: [] }, traces.map(([index]) => index));
+    Plotly.update(this.element, update, this.meta.first_point, traces.map(([index]) => index));
+    this.meta.first_point = {}; // it unmade the look of an empty figure; from now on a reader's zoom stays
   }
 
   // The front's corners in the plane of the plot, best x first.

@@ -1,5 +1,5 @@
 // Fetches the page again and swaps the parts marked `data-live` that changed. Rows that were not there before are
-// marked `fresh`; the focus stays on the element of the same id.
+// marked `fresh`; the focus stays on the element of the same id, or in the same part where that is gone.
 
 export class Gone extends Error {}
 
@@ -30,11 +30,11 @@ function swap(part, news, isSamePage) {
     if (known.size && isSamePage && !known.has(row.dataset.key)) row.classList.add("fresh");
   }
   if (scrolled) part.querySelector(".scroll")?.scrollTo({ left: scrolled });
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  if (focused) (document.getElementById(focused) ?? part.querySelector("button, a"))?.focus({ preventScroll: true });
 }
 
 // Calls `work` soon after a request, and then at most once in `gap` milliseconds however many requests come.
-export function throttled(work, gap = 1000, delay = 100) {
+export function throttled(work, gap = 700, delay = 100) {
   let timer = null;
   let last = -Infinity;
   let running = false;

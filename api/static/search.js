@@ -1,4 +1,4 @@
-// A search's page: events arrive by one stream; the plot is patched, the other parts are fetched anew, at most once a
+// A search's page: events arrive by one stream; the plot is patched, the other parts are fetched anew, at most about once a
 // second.
 
 import { wireActions } from "./actions.js";

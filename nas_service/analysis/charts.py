@@ -32,7 +32,23 @@ TITLES = {
     "mse": "MSE",
     "accuracy": "accuracy",
 }
-NOTHING_YET = "No trial has completed yet.<br>Points appear here as they do."
+NOTHING_YET = {
+    "text": "No trial has completed yet.<br>Points appear here as they do.",
+    "xref": "paper",
+    "yref": "paper",
+    "x": 0.5,
+    "y": 0.5,
+    "showarrow": False,
+    "font": {"size": 15},
+}
+# The change to the layout of an empty figure that its first point brings.
+FIRST_POINT = {
+    "annotations": [],
+    "xaxis.autorange": True,
+    "yaxis.autorange": True,
+    "xaxis.showticklabels": True,
+    "yaxis.showticklabels": True,
+}
 # What a point knows beside x and y: paths into a trial, in the order of its `customdata`; the trial's id is the first.
 _POINT = ("id", "number", "architecture.family", "architecture.d_z", "architecture.d_h", "architecture.depth", "lr")
 
@@ -99,11 +115,16 @@ def is_drawn_log(search: Search, objective: Objective) -> bool:
     """Whether an axis is logarithmic: where its scale says so, and for a known cost that may span over a decade."""
     if objective.scale == "log" or not objective.is_known:
         return objective.scale == "log"
-    shape = search.shape
-    low = min(getattr(known_costs(arm.smallest(shape), shape), objective.name) for arm in search.arms.values())
-    high = max(getattr(known_costs(arm.largest(shape), shape), objective.name) for arm in search.arms.values())
-    high = min(high, search.limits.of(objective.name) or high)
-    return low > 0 and log10(high / low) > 1
+    low, high = _cost_range(search, objective)
+    return low > 0 and high / low > 10
+
+
+def _cost_range(search: Search, objective: Objective) -> tuple[float, float]:
+    """The smallest and the largest legal value of a known cost in any arm."""
+    shape, arms = search.shape, search.arms.values()
+    low = min(getattr(known_costs(arm.smallest(shape), shape), objective.name) for arm in arms)
+    high = max(getattr(known_costs(arm.largest(shape), shape), objective.name) for arm in arms)
+    return float(low), float(min(high, search.limits.of(objective.name) or high))
 
 
 def _traces(search: Search, axes: Axes, arm: str, points: ArmPoints, colour: str, symbol: str) -> list[go.Scatter]:
@@ -122,8 +143,8 @@ def _traces(search: Search, axes: Axes, arm: str, points: ArmPoints, colour: str
         )
 
     hover = _hover(axes)
-    faint = {"color": colour, "symbol": symbol, "size": 6, "opacity": 0.35}
-    strong = {"color": colour, "symbol": symbol, "size": 9, "line": {"width": 1, "color": "white"}}
+    faint = {"color": colour, "symbol": symbol, "size": 6, "opacity": 0.5}
+    strong = {"color": colour, "symbol": symbol, "size": 10}
     line = {"color": colour, "width": 2, "shape": "hv"}
     return [
         trace("dominated", points.dominated, mode="markers", marker=faint, hovertemplate=hover),
@@ -133,29 +154,34 @@ def _traces(search: Search, axes: Axes, arm: str, points: ArmPoints, colour: str
 
 
 def _layout(search: StoredSearch, axes: Axes, is_empty: bool) -> dict[str, Any]:
-    note = {"text": NOTHING_YET, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
-    return {
+    layout = {
         "template": "none",
-        "meta": _meta(search, axes),
-        "xaxis": _axis(search.spec, axes.x),
-        "yaxis": _axis(search.spec, axes.y),
+        "meta": _meta(search, axes) | {"first_point": FIRST_POINT if is_empty else {}},
+        "xaxis": _axis(search.spec, axes.x, is_empty),
+        "yaxis": _axis(search.spec, axes.y, is_empty),
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "groupclick": "togglegroup"},
         "margin": {"l": 64, "r": 16, "t": 16, "b": 56},
         "hovermode": "closest",
+        "hoverlabel": {"align": "left"},
         "uirevision": search.id,  # a reader's zoom stays when points are added
-        "annotations": [note | {"font": {"size": 15}}] if is_empty else [],
     }
+    return layout | {"annotations": [NOTHING_YET]} if is_empty else layout
 
 
-def _axis(search: Search, objective: Objective) -> dict[str, Any]:
+def _axis(search: Search, objective: Objective, is_empty: bool) -> dict[str, Any]:
     better = "lower" if objective.direction == "minimize" else "higher"
+    is_log = is_drawn_log(search, objective)
     axis = {
-        "title": {"text": f"{TITLES[objective.name]} ({better} is better)", "standoff": 12},
-        "type": "log" if is_drawn_log(search, objective) else "linear",
+        "title": {"text": f"{TITLES[objective.name]} ({better} is better)", "standoff": 10, "font": {"size": 13}},
+        "type": "log" if is_log else "linear",
         "zeroline": False,
         "automargin": True,
     }
-    return axis | {"tickformat": "~s"} if objective.is_known else axis
+    if not objective.is_known:
+        return axis | {"showticklabels": not is_empty}
+    ends = _cost_range(search, objective)
+    fixed = {"range": [log10(max(end, 1)) for end in ends] if is_log else list(ends)}
+    return axis | {"tickformat": "~s"} | (fixed if is_empty else {})
 
 
 def _meta(search: StoredSearch, axes: Axes) -> dict[str, Any]:
@@ -177,12 +203,12 @@ def _point_paths(axes: Axes) -> tuple[str, ...]:
 def _hover(axes: Axes) -> str:
     others = [(row, f"customdata[{len(_POINT) + place}]") for place, row in enumerate(axes.others)]
     lines = [
-        "<b>trial %{customdata[1]}</b>",
+        "<b>%{fullData.name}, trial %{customdata[1]}</b>",
         "%{customdata[2]} %{customdata[3]}/%{customdata[4]} × %{customdata[5]}",
         "lr %{customdata[6]:.3~g}",
         *(_hover_line(objective, place) for objective, place in [(axes.x, "x"), (axes.y, "y"), *others]),
     ]
-    return "<br>".join(lines) + "<extra>%{fullData.name}</extra>"
+    return "<br>".join(lines) + "<extra></extra>"
 
 
 def _hover_line(objective: Objective, place: str) -> str:

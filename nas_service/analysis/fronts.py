@@ -35,7 +35,7 @@ def _front_part(
     trials: Sequence[Trial], objectives: Sequence[Objective], reference: Sequence[float | None]
 ) -> FrontPart:
     points = trial_points(trials, objectives)
-    keep = np.flatnonzero(non_dominated(points))
+    keep: list[int] = np.flatnonzero(non_dominated(points)).tolist()
     volume = None
     if None not in reference:
         corner = minimised([[value or 0.0 for value in reference]], objectives)[0]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.console import Console
@@ -52,9 +52,9 @@ def _run_search(client: Client, search: dict[str, object], home: Path, console: 
         raise SystemExit(f"error: the search {ended.state}: {ended.reason or 'see the log'}")
     results = home / "results" / f"search-{ended.id}"
     save_results(client, ended.id, results)
-    console.print(f"front:    {client.server}/searches/{ended.id}  and  {results / 'front.csv'}")
+    console.print(f"front:    {client.server}/searches/{ended.id}  and  {results / 'front.csv'}", soft_wrap=True)
     console.print(f"trials:   {results / 'trials.csv'}")
-    console.print(f"networks: {results / 'networks'}  (safetensors, those on the fronts)")
+    console.print(f"networks: {results / 'networks'}  (safetensors, those on the fronts)", soft_wrap=True)
 
 
 def save_results(client: Client, search_id: int, folder: Path) -> None:
@@ -68,7 +68,7 @@ def save_results(client: Client, search_id: int, folder: Path) -> None:
             (folder / "networks" / name).write_bytes(client.network(trial.id))
 
 
-def _start_service(home: Path, workers: int | None, log: object) -> "subprocess.Popen[str]":
+def _start_service(home: Path, workers: int | None, log: BinaryIO) -> "subprocess.Popen[str]":
     from nas_service.cli.embedded import hourglass_command
 
     command = [*hourglass_command(), "up", "--data-dir", str(home)]
@@ -77,7 +77,7 @@ def _start_service(home: Path, workers: int | None, log: object) -> "subprocess.
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=log,  # type: ignore[arg-type]
+        stderr=log,
         text=True,
         start_new_session=True,  # Ctrl-C reaches this process alone, which stops the service in order
     )

@@ -19,7 +19,7 @@ import typer
 import uvicorn
 from filelock import FileLock, Timeout
 
-from api.app import create_app
+from api.app import Server, create_app
 from nas_service.cli.serve import USUAL_PORT
 from nas_service.database.migrate import upgrade
 from nas_service.settings import Settings
@@ -66,7 +66,7 @@ class EmbeddedService:
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         url = f"http://{host}:{address[1]}"
         config = uvicorn.Config(create_app(self._settings), log_level="warning", timeout_graceful_shutdown=2)
-        server = uvicorn.Server(config)
+        server = Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
         thread.start()
         while not server.started and thread.is_alive():

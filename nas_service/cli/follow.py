@@ -1,5 +1,6 @@
 """A search followed in the terminal: a live table where a person looks on, a line now and then elsewhere."""
 
+from contextlib import nullcontext, suppress
 from time import monotonic, sleep
 
 from rich.console import Console, Group
@@ -22,26 +23,31 @@ def follow(client: Client, search_id: int, console: Console) -> SearchDetail:
     start, line_at = monotonic(), 0.0
     search, front = client.search(search_id), client.front(search_id)
     done_before = _share_done(search)
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         while True:
             status = _status_line(search, done_before, monotonic() - start)
-            live.update(Group(arms_table(search, front), Text(status)), refresh=console.is_terminal)
-            if not console.is_terminal and monotonic() >= line_at:
+            if live is not None:
+                live.update(Group(arms_table(search, front), Text(status)), refresh=True)
+            elif monotonic() >= line_at:
                 line_at = monotonic() + LINE_SECONDS
-                console.print(status)
+                console.print(status, soft_wrap=True)
             if search.state not in OPEN:
-                return search
+                break
             sleep(LOOK_SECONDS)
-            try:
+            with suppress(ServerUnreachable):  # it may be restarting; the search goes on when it is back
                 search, front = client.search(search_id), client.front(search_id)
-            except ServerUnreachable:
-                continue  # it may be restarting; the search goes on when it is back
+    if live is None:
+        console.print(arms_table(search, front), Text(status))
+    return search
 
 
 def arms_table(search: SearchDetail, front: Front) -> Table:
     """Each arm's progress and front in one row."""
     quality = search.spec.quality
-    table = Table("arm", "progress", "running", "queued", "failed", "refused", "front", f"best {quality.name}", "hv")
+    table = Table("arm", "done", "running", "failed", "front", f"best {quality.name}", "hypervolume")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.columns[0].no_wrap = True
     for arm in search.arms:
         part = front.arms[arm.name]
         values = [(trial.metrics or {})["eval"][quality.name] for trial in part.points]
@@ -49,11 +55,9 @@ def arms_table(search: SearchDetail, front: Front) -> Table:
         counts = arm.trials
         table.add_row(
             arm.name,
-            _progress_text(arm),
+            _done_text(arm),
             str(counts[TrialState.LEASED]),
-            str(counts[TrialState.QUEUED]),
             str(counts[TrialState.FAILED]),
-            str(counts[TrialState.REFUSED]),
             str(len(part.points)),
             "-" if best is None else f"{best:.3f}",
             "-" if part.hypervolume is None else f"{part.hypervolume:.3f}",
@@ -67,9 +71,9 @@ def shape_text(trial: Trial) -> str:
     return "-" if shape is None else f"{shape.d_z}/{shape.d_h} x {shape.depth}"
 
 
-def _progress_text(arm: ArmProgress) -> str:
-    done = f"{arm.trials[TrialState.COMPLETED]} done, {100 * min(1.0, arm.spent / arm.budget):.0f}% spent"
-    return f"{done}, exhausted" if arm.exhausted else done
+def _done_text(arm: ArmProgress) -> str:
+    text = f"{arm.trials[TrialState.COMPLETED]} ({100 * min(1.0, arm.spent / arm.budget):.0f}% spent)"
+    return f"{text}, exhausted" if arm.exhausted else text
 
 
 def _share_done(search: SearchDetail) -> float:

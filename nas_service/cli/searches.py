@@ -11,6 +11,7 @@ from rich.table import Table
 
 from nas_service.cli.follow import arms_table, follow, shape_text
 from nas_service.client import Client
+from nas_service.domain.states import TrialState
 from nas_service.messages import SearchDetail
 from nas_service.settings import Settings
 
@@ -65,7 +66,7 @@ def list_searches(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, ser
     """List searches, newest first."""
     table = Table("id", "name", "state", "task", "dataset", "arms", "completed")
     for search in client_of(server).searches(limit):
-        completed = sum(arm.trials["completed"] for arm in search.arms)
+        completed = sum(arm.trials[TrialState.COMPLETED] for arm in search.arms)
         spec = search.spec
         row = (search.id, search.name, search.state, spec.task.kind, spec.dataset.key, len(search.arms), completed)
         table.add_row(*map(str, row))

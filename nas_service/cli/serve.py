@@ -51,12 +51,13 @@ def server(
     """Run the API and the dashboard alone, on a database that is at this version's schema."""
     import uvicorn
 
-    from api.app import create_app
+    from api.app import Server, create_app
 
     _refuse_other_hosts(host)
     configure_logging()
     settings = _current_settings(data_dir)
-    uvicorn.run(create_app(settings), host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
+    app = create_app(settings)
+    Server(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)).run()
 
 
 def scheduler(data_dir: Home = None, parent_pid: ParentPid = None) -> None:

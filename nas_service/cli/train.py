@@ -111,12 +111,12 @@ def _run(
     output: Path | None,
 ) -> dict[str, Any]:
     """Read, train, measure and save; the result as JSON carries it."""
-    from workers.training.datasets import describe_dataset, load_dataset
+    from workers.training.datasets import find_dataset, load_dataset
     from workers.training.network_file import save_network
     from workers.training.run_trial import BASE_SEED
     from workers.training.train import train as train_network
 
-    dataset = describe_dataset(key, data_dir, fetch)
+    dataset = find_dataset(key, data_dir)
     shape = task_shape(task, dataset)
     costs = known_costs(architecture, shape)  # before the images are read: a wrong shape shows at once
     where = _torch_device(device)
@@ -129,6 +129,7 @@ def _run(
     return {
         "architecture": architecture.model_dump(mode="json"),
         "dataset": dataset.model_dump(mode="json", exclude_none=True),
+        "digest": data.digest,
         "task": task.model_dump(mode="json"),
         "recipe": recipe.model_dump(mode="json"),
         "lr": lr,

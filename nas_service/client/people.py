@@ -1,7 +1,7 @@
 """The calls that people's programs make."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from nas_service.client.transport import Transport
 from nas_service.domain.records import StoredWorker
@@ -22,6 +22,16 @@ class Client:
     def server(self) -> str:
         """The server's address."""
         return self._transport.server
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def is_up(self) -> bool:
         """Whether the server answers."""

@@ -1,8 +1,8 @@
 """The event log: numbers are per search, gapless and in commit order.
 
 The number is taken by an UPDATE of the search's row in the transaction that the event reports. The row stays locked
-until the commit, so a reader that saw number n has seen all before it. It also makes every writer of one search wait for
-the one before it: append the event first where a decision depends on the search's other rows.
+until the commit, so a reader that saw number n has seen all before it. It also makes every writer of one search wait
+for the one before it: append the event first where a decision depends on the search's other rows.
 """
 
 from typing import Any

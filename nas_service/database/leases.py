@@ -94,7 +94,9 @@ def holder_of(connection: Connection, lease_id: str) -> Holder | None:
 
 def result_digest_of(connection: Connection, trial_id: int) -> str | None:
     """The digest of the result that ended the trial; None when it has not ended by a result."""
-    return connection.execute(select(trials.c.result_digest).where(trials.c.id == trial_id)).scalar_one()
+    query = select(trials.c.result_digest).where(trials.c.id == trial_id)
+    digest: str | None = connection.execute(query).scalar_one()
+    return digest
 
 
 def renew_lease(connection: Connection, trial_id: int, lease_seconds: float, step: int) -> None:

@@ -58,7 +58,8 @@ def next_number(connection: Connection, search_id: int, arm: str) -> int:
 def number_of_duplicate(connection: Connection, search_id: int, arm: str, duplicate_key: str) -> int | None:
     """The number of the arm's trial that would train the same; None when there is none."""
     query = select(func.min(trials.c.number)).where(trials.c.search_id == search_id, trials.c.arm == arm)
-    return connection.execute(query.where(trials.c.duplicate_key == duplicate_key)).scalar_one()
+    number: int | None = connection.execute(query.where(trials.c.duplicate_key == duplicate_key)).scalar_one()
+    return number
 
 
 def set_ask(connection: Connection, search_id: int, arm: str, number: int, ask: dict[str, Any]) -> None:

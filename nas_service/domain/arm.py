@@ -3,9 +3,11 @@
 Ranges are inclusive. All costs grow with d_z, d_h and depth, so the corners of the region bound its costs.
 """
 
-from typing import Annotated, Self, TypeVar
+from bisect import bisect_left
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from nas_service.domain.architecture import (
     Activation,
@@ -25,10 +27,36 @@ from nas_service.domain.values import Value
 MAX_WIDTH = 1_000_000
 MAX_DEPTH = 1_000
 
+
+def _or_else(expected: str) -> WrapValidator:
+    """Refuse with one sentence, where pydantic would say for every member of a union why it is not that one."""
+
+    def check(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(given)
+        except ValidationError as error:
+            raise PydanticCustomError("arm_range", "{expected}", {"expected": expected}) from error
+
+    return WrapValidator(check)
+
+
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 Ratio = Annotated[float, Field(gt=0, le=1000)]
+Widths = Annotated[
+    Width | tuple[Width, Width], _or_else(f"must be a whole number from 1 to {MAX_WIDTH:,}, or [low, high] of such")
+]
+Depths = Annotated[
+    Depth | tuple[Depth, Depth], _or_else(f"must be a whole number from 1 to {MAX_DEPTH:,}, or [low, high] of such")
+]
+Ratios = Annotated[
+    Ratio | tuple[Ratio, Ratio], _or_else("must be a number above 0 and up to 1,000, or [low, high] of such")
+]
+LearningRates = Annotated[
+    LearningRate | Annotated[tuple[LearningRate, ...], Field(min_length=2, max_length=20)],
+    _or_else("must be a number above 0 and up to 10, [low, high] of such, or a list of 3 to 20 of such"),
+]
 
 
 class Arm(Value):
@@ -40,12 +68,12 @@ class Arm(Value):
     norm: Norm = Norm.BATCH
     activation: Activation = Activation.RELU
     branch_scale: BranchScale = BranchScale.ONE
-    d_z: Width | tuple[Width, Width]  # skip width: a number or [low, high]
-    d_h: Width | tuple[Width, Width] | None = None  # inner width: a number or [low, high]
-    d_h_ratio: Ratio | tuple[Ratio, Ratio] | None = None  # instead of d_h: d_h / d_z, a number or [low, high]
-    depth: Depth | tuple[Depth, Depth]  # number of blocks: a number or [low, high]
+    d_z: Widths  # skip width: a number or [low, high]
+    d_h: Widths | None = None  # inner width: a number or [low, high]
+    d_h_ratio: Ratios | None = None  # instead of d_h: d_h / d_z, a number or [low, high]
+    depth: Depths  # number of blocks: a number or [low, high]
     # a number; two numbers are a range (a search dimension); three or more are all trained, the best mean counts
-    lr: LearningRate | Annotated[tuple[LearningRate, ...], Field(min_length=2, max_length=20)]
+    lr: LearningRates
 
     @model_validator(mode="after")
     def _ranges_hold(self) -> Self:
@@ -128,8 +156,8 @@ class Arm(Value):
             IllegalArchitecture: when the region holds none.
         """
         low, high = self.legal_d_z_range(task)
-        if self.family is Family.HOURGLASS and self.d_h is not None:
-            low = min(max(low, _as_range(self.d_h)[0] + 1), high)
+        if self.family is Family.HOURGLASS or self.d_h_ratio is not None:  # once there is room, there is beside wider
+            low += min(bisect_left(range(low, high + 1), True, key=self._has_room), high - low)
         return self.architecture(low, self._inner_width(low, 0), self.depth_range[0])
 
     def largest(self, task: TaskShape) -> Architecture:
@@ -162,6 +190,10 @@ class Arm(Value):
             activation=self.activation,
             branch_scale=self.branch_scale,
         )
+
+    def _has_room(self, d_z: int) -> bool:
+        low, high = self.d_h_range(d_z)
+        return low <= high
 
     def _inner_width(self, d_z: int, end: int) -> int:
         low, high = self.d_h_range(d_z)

@@ -9,7 +9,7 @@ from nas_service.domain.architecture import IllegalArchitecture, TaskShape
 from nas_service.domain.arm import Arm
 from nas_service.domain.costs import Costs, known_costs
 from nas_service.domain.objectives import OBJECTIVE_KINDS, Objective
-from nas_service.domain.tasks import Dataset, Task, task_shape
+from nas_service.domain.tasks import Dataset, Task, TaskKind, task_shape
 from nas_service.domain.values import Value
 
 SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
@@ -167,16 +167,29 @@ def faults_of(error: ValidationError) -> list[Fault]:
 def faults_of_errors(errors: Any) -> list[Fault]:
     """List the faults in pydantic's (and FastAPI's) error dictionaries."""
     faults: list[Fault] = []
+    faulty = [row["loc"] for row in errors]
     for row in errors:
+        prefix, depth = _path_of(row["loc"]), len(row["loc"])
         nested = (row.get("ctx") or {}).get("faults")
-        prefix = [str(part) for part in row["loc"] if part not in ("body", "query", "path", "header")]
         if nested:
             faults += [fault.model_copy(update={"field": ".".join([*prefix, fault.field])}) for fault in nested]
-        else:
+        elif row["type"] == "json_invalid":
+            faults.append(Fault(field="", message=f"the body must be JSON ({row['ctx']['error']})"))
+        elif row["type"] != "too_short" or not any(loc[:depth] == row["loc"] for loc in faulty if len(loc) > depth):
             message = row["msg"].removeprefix("Value error, ")
             value = None if row["type"] == "missing" else row.get("input")
             faults.append(Fault.model_construct(field=".".join(prefix), value=value, message=message))
     return faults
+
+
+def _path_of(loc: tuple[str | int, ...]) -> list[str]:
+    """The way to a field as the user wrote it: without FastAPI's first word and pydantic's marks of keys and kinds."""
+    parts = [str(part) for part in loc]
+    if parts[:1] in (["body"], ["query"], ["path"], ["header"]):
+        parts = parts[1:]
+    if parts[:1] == ["task"] and parts[1:2] and parts[1] in set(TaskKind):
+        del parts[1]
+    return [part for part in parts if part != "[key]"]
 
 
 def train_flops_per_epoch(search: Search, costs: Costs) -> float:
@@ -196,8 +209,8 @@ def _cross_faults(search: Search) -> list[Fault]:
     except ValueError as error:
         return [*faults, Fault(field="task.factor", value=getattr(search.task, "factor", None), message=str(error))]
     for name, arm in search.arms.items():
-        if (message := _arm_fault(arm, shape, search.limits)) is not None:
-            faults.append(Fault(field=f"arms.{name}", value=arm.model_dump(mode="json"), message=message))
+        if (fault := _arm_fault(arm, shape, search.limits)) is not None:
+            faults.append(Fault(field=f"arms.{name}", value=arm.model_dump(mode="json"), message=fault))
     return faults
 
 

@@ -151,7 +151,8 @@ def task_shape(task: Task, dataset: Dataset) -> TaskShape:
     if isinstance(task, SuperResolution):
         if height % task.factor or width % task.factor:
             raise ValueError(
-                f"a super_resolution factor must divide height and width (got factor {task.factor}, image {height}x{width})"
+                "a super_resolution factor must divide height and width "
+                f"(got factor {task.factor}, image {height}x{width})"
             )
         return TaskShape(d_x=channels * (height // task.factor) * (width // task.factor), d_y=full)
     return TaskShape(d_x=full, d_y=full)

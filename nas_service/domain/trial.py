@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -65,9 +65,9 @@ def duplicate_key(architecture: Architecture, lr: LearningRates) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def objective_values(names: list[str], costs: Costs, metrics: dict[str, Any] | None) -> list[float | None]:
+def objective_values(names: list[str], costs: Costs, metrics: Mapping[str, Any] | None) -> list[float | None]:
     """The value of each named objective: a known cost, or a metric of the evaluation split; None when unmeasured."""
-    measured = (metrics or {}).get("eval", {})
+    measured = metrics.get("eval", {}) if metrics else {}
     return [getattr(costs, name) if name in Costs.model_fields else measured.get(name) for name in names]
 
 

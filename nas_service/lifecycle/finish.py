@@ -44,7 +44,7 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
         on_front, pushed_off = place_on_front(connection, search, ended)
         names = [objective.name for objective in search.spec.objectives]
         assert trial.costs is not None
-        values = objective_values(names, trial.costs, result.metrics)
+        values = objective_values(names, trial.costs, ended.metrics)
         data |= {"values": values, "on_front": on_front, "off_front": pushed_off}
     else:
         expire_artifacts_of_trials(connection, [trial.id])

@@ -11,7 +11,8 @@ from nas_service.domain.costs import Costs
 from nas_service.domain.states import FailureReason, TrialState
 from nas_service.domain.trial import LearningRates
 
-Origin = Literal["sampler", "random", "fallback", "enqueued"]
+DrawnOrigin = Literal["sampler", "random"]
+Origin = Literal[DrawnOrigin, "fallback", "enqueued"]
 
 
 @dataclass(frozen=True)

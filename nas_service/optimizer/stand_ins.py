@@ -25,9 +25,8 @@ class StandIns:
 
     def add_completed(self, key: str, values: list[float]) -> bool:
         """Take in a completed trial by its duplicate key, values as told; say whether it is the worst in some way."""
-        self._measured[key] = values
-        pairs = zip(self._objectives, self._worst or values, values, strict=True)
-        worst = [_worse(objective, worst, value) for objective, worst, value in pairs]
+        self._measured[key] = self._worse(self._measured.get(key, values), values)
+        worst = self._worse(self._worst or values, values)
         changed, self._worst = worst != self._worst, worst
         return changed
 
@@ -36,6 +35,11 @@ class StandIns:
         if key is not None and key in self._measured:
             return self._measured[key]
         return [self._value(position, costs) for position in range(len(self._objectives))]
+
+    def _worse(self, one: list[float], other: list[float]) -> list[float]:
+        """The worse of two in each objective."""
+        rows = zip(self._objectives, one, other, strict=True)
+        return [max(a, b) if objective.direction == "minimize" else min(a, b) for objective, a, b in rows]
 
     def _value(self, position: int, costs: Costs | None) -> float:
         objective = self._objectives[position]
@@ -57,7 +61,3 @@ def on_axis(objective: Objective, value: float) -> float:
     if value <= 0:
         raise ValueError(f"{objective.name} must be above 0 on a log scale (got {value})")
     return log10(value)
-
-
-def _worse(objective: Objective, one: float, other: float) -> float:
-    return max(one, other) if objective.direction == "minimize" else min(one, other)

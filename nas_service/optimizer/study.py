@@ -20,7 +20,7 @@ from nas_service.domain.search import Search
 from nas_service.domain.trial import LearningRates, duplicate_key
 from nas_service.optimizer.fallback import draw_legal
 from nas_service.optimizer.legality import Verdict, judge
-from nas_service.optimizer.records import Ask, End, Origin, Outcome, Proposal, Proposals, Record, finite
+from nas_service.optimizer.records import Ask, DrawnOrigin, End, Origin, Outcome, Proposal, Proposals, Record, finite
 from nas_service.optimizer.samplers import is_random, make_sampler, seed_of
 from nas_service.optimizer.space import Candidate, Params, Space
 from nas_service.optimizer.stand_ins import StandIns, on_axis
@@ -107,7 +107,7 @@ class ArmStudy:
             number -= 1
         return self.next_number - number
 
-    def propose(self, origin: Origin | None = None) -> Proposals:
+    def propose(self, origin: DrawnOrigin | None = None) -> Proposals:
         """Ask until a proposal is legal and new; the refused ones are told on the way.
 
         Args:
@@ -122,7 +122,7 @@ class ArmStudy:
             refused.append(proposal)
         return Proposals(tuple(refused), self.random_legal())
 
-    def ask(self, origin: Origin | None = None) -> Proposal:
+    def ask(self, origin: DrawnOrigin | None = None) -> Proposal:
         """Propose the next trial, legal or not; the caller tells `refused` about one with a violation."""
         number = self.next_number
         if origin is None:
@@ -272,8 +272,10 @@ class ArmStudy:
             return self._stand_ins.values(entry.key, entry.costs)
         if outcome.end is not End.COMPLETED:
             return None
-        pairs = zip(self.search.objectives, finite(outcome.values), strict=True)
-        return [on_axis(objective, value) for objective, value in pairs]
+        objectives, values = self.search.objectives, finite(outcome.values)
+        if len(values) != len(objectives):
+            raise ValueError(f"a completed trial needs {len(objectives)} values (got {list(values)})")
+        return [on_axis(objective, value) for objective, value in zip(objectives, values, strict=True)]
 
     def _remember(self, number: int, outcome: Outcome, values: list[float] | None) -> None:
         key = self._entries[number].key

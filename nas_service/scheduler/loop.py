@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 REAP_SECONDS = 1.0
 SWEEP_SECONDS = 10.0
-MAX_ERRORS_IN_A_ROW = 5  # of one search; then it fails instead of holding up the others for ever
+MAX_ERRORS_IN_A_ROW = 5  # of one search, without a proposal in between; then it fails
 
 
 class Scheduler:
@@ -70,7 +70,6 @@ class Scheduler:
     def _tend_safely(self, search_id: int) -> None:
         try:
             self._tend(search_id)
-            self._errors.pop(search_id, None)
         except Exception as error:
             log.exception("cannot serve a search", search=search_id)
             self._desks.pop(search_id, None)
@@ -121,5 +120,6 @@ class Scheduler:
             stored = not proposals or store_proposals(connection, desk.search_id, arm, proposals, asked_after)
             if stored and not accepted:
                 exhaust_arm(connection, desk.search_id, arm, "every legal shape within the limits was proposed")
+        self._errors.pop(desk.search_id, None)
         if not stored:
             self._desks.pop(desk.search_id, None)

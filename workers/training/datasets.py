@@ -27,6 +27,7 @@ __all__ = [
     "Split",
     "available_datasets",
     "describe_dataset",
+    "find_dataset",
     "load_dataset",
 ]
 
@@ -110,19 +111,32 @@ def describe_dataset(key: str, data_dir: Path | None, fetch: bool = False) -> Da
         DatasetError: when it cannot be read.
         pydantic.ValidationError: when the key is neither a known name nor such a path.
     """
+    dataset = find_dataset(key, data_dir)
+    if dataset.name is not None:
+        return dataset
+    loaded = load_dataset(dataset, data_dir, fetch)
+    return Dataset(
+        path=key,
+        image_shape=dataset.shape,
+        classes=loaded.classes or None,
+        train_images=len(loaded.train.images),
+        digest=loaded.digest,
+    )
+
+
+def find_dataset(key: str, data_dir: Path | None) -> Dataset:
+    """A dataset with its image shape alone, from one look at its files; `load_dataset` checks the rest.
+
+    Raises:
+        DatasetError: when it is not there.
+        pydantic.ValidationError: when the key is neither a known name nor a path.
+    """
     if not key.startswith(("folder:", "npz:")):
         return Dataset(name=key)
     root = require_data_dir(data_dir, key)
     path = path_below(root, key.partition(":")[2])
     shape = folder_shape(_as_folder(path), root) if key.startswith("folder:") else npz_shape(path)
-    loaded = load_dataset(Dataset(path=key, image_shape=shape), data_dir, fetch)
-    return Dataset(
-        path=key,
-        image_shape=shape,
-        classes=loaded.classes or None,
-        train_images=len(loaded.train.images),
-        digest=loaded.digest,
-    )
+    return Dataset(path=key, image_shape=shape)
 
 
 def _read(dataset: Dataset, data_dir: Path | None, fetch: bool) -> ImageArrays:

@@ -74,7 +74,7 @@ def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
     """Structural similarity of each image pair, (B,) for images (B, C, H, W) in [0, 1].
 
     As torchmetrics computes it: Gaussian window of 11 pixels and sigma 1.5, K of 0.01 and 0.03, edges reflected, mean
-    over all pixels and channels. Images with a side below 11 take the largest odd window within that side.
+    over all pixels and channels. Images with a side below 6, which torchmetrics refuses, take a smaller window.
     Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment", IEEE TIP 2004.
     """
     height, width = outputs.shape[2:]
@@ -95,9 +95,8 @@ def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def ssim_window(height: int, width: int) -> int:
-    """Pixels along the window's side: 11, or the largest odd number that fits a smaller image (7 for 8x8)."""
-    side = min(height, width)
-    return min(SSIM_WINDOW, side if side % 2 else side - 1)
+    """Pixels along the window's side: 11, or less where the image is too small to be reflected so far at its edges."""
+    return min(SSIM_WINDOW, 2 * min(height, width) - 1)
 
 
 def nearest_prototype(outputs: Tensor, prototypes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Searches, pretended training, and a scheduler in a few lines: three trials run at a time and end in shuffled order."""
+"""Searches, pretended training, and a scheduler in a few lines: three trials at a time that end in shuffled order."""
 
 import json
 from dataclasses import asdict
@@ -9,6 +9,7 @@ from typing import Any
 from nas_service.domain.search import Search
 from nas_service.optimizer import ArmStudy, Ask, End, Outcome, Proposal, Record
 from nas_service.optimizer.legality import judge
+from nas_service.optimizer.records import DrawnOrigin
 from nas_service.optimizer.space import Space
 
 ARM = "hourglass"
@@ -68,16 +69,21 @@ class History:
             running.append(accepted)
         return self
 
-    def propose(self) -> Proposal | None:
+    def propose(self, origin: DrawnOrigin | None = None) -> Proposal | None:
         told = set(self.outcomes)
-        proposals = self.study.propose()
+        proposals = self.study.propose(origin)
         for refused in proposals.refused:
-            self._add(refused, told)
+            self.add(refused, told)
             self.outcomes[refused.number] = Outcome(End.REFUSED)
             told = set(self.outcomes)
         if proposals.accepted is not None:
-            self._add(proposals.accepted, told)
+            self.add(proposals.accepted, told)
         return proposals.accepted
+
+    def refuse(self, proposal: Proposal) -> None:
+        self.add(proposal, set(self.outcomes))
+        self.outcomes[proposal.number] = Outcome(End.REFUSED)
+        self.study.tell(proposal.number, Outcome(End.REFUSED))
 
     def rows(self, asked: int | None = None) -> list[Record]:
         """The rows as they stood when that number was asked, after a walk through JSON; None: as they stand now."""
@@ -91,13 +97,14 @@ class History:
     def legal(self) -> list[Proposal]:
         return [proposal for proposal in self.proposals if proposal.violation == 0]
 
-    def _add(self, proposal: Proposal, told: set[int]) -> None:
+    def add(self, proposal: Proposal, told: set[int]) -> None:
+        """Note a proposal and what had been told before it."""
         self.proposals.append(proposal)
         self.told_before.append(told)
 
-    def end(self, proposal: Proposal, random: Random) -> None:
-        """One in ten diverges, one in ten runs out of memory."""
-        chance = random.random()
+    def end(self, proposal: Proposal, random: Random | None = None) -> None:
+        """Train; with a `random`, one in ten diverges and one in ten runs out of memory."""
+        chance = random.random() if random else 1.0
         outcome = Outcome(End.PRUNED) if chance < 0.1 else Outcome(End.FAILED) if chance < 0.2 else trained(proposal)
         self.study.tell(proposal.number, outcome)
         self.outcomes[proposal.number] = outcome

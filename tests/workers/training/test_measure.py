@@ -44,11 +44,16 @@ def test_ssim_of_digits_is_what_torchmetrics_computes(digits: LoadedDataset) -> 
     assert torch.allclose(ssim(outputs, images), expected, atol=1e-5)
 
 
-def test_ssim_of_small_images_takes_a_window_that_fits() -> None:
-    assert [ssim_window(side, 40) for side in (1, 2, 7, 8, 10, 11, 28)] == [1, 1, 7, 7, 9, 11, 11]
-    images = torch.rand(3, 1, 8, 8)
-    assert torch.allclose(ssim(images, images), torch.ones(3))
-    assert float(ssim(images, 1 - images).max()) < 0.5
+@pytest.mark.parametrize("side", [6, 8, 10])
+def test_ssim_of_images_smaller_than_the_window_is_what_torchmetrics_computes(side: int) -> None:
+    outputs, targets = torch.rand(2, 3, 1, side, side)
+    expected = structural_similarity_index_measure(outputs, targets, data_range=1.0, reduction="none")
+    assert torch.allclose(ssim(outputs, targets), expected, atol=1e-5)
+
+
+def test_ssim_of_tiny_images_takes_a_window_that_fits() -> None:
+    assert [ssim_window(side, 40) for side in (1, 2, 5, 6, 28)] == [1, 3, 9, 11, 11]
+    assert torch.allclose(ssim(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2)), torch.ones(1))
 
 
 def test_the_nearest_prototype_names_the_class() -> None:

@@ -1,0 +1,20 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nas_service.artifacts import ArtifactStore
+from nas_service.database import Database
+from nas_service.scheduler import Scheduler
+from nas_service.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
+def new_scheduler(database: Database, settings: Settings) -> Callable[[], Scheduler]:
+    """Makes a scheduler that knows nothing but the database, as after a restart."""
+    return lambda: Scheduler(database, ArtifactStore(settings.url_of_artifacts), settings)
