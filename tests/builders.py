@@ -3,8 +3,9 @@
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 from starlette.exceptions import StarletteDeprecationWarning
 
 from nas_service.database import Database
@@ -20,9 +21,6 @@ from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import lease
 from nas_service.messages import Enqueue, Lease, LeaseRequest, Result, WorkerInfo
 from nas_service.settings import Settings
-
-if TYPE_CHECKING:
-    from starlette.testclient import TestClient
 
 ARMS: dict[str, dict[str, Any]] = {
     "hourglass": {"family": "hourglass", "d_z": [65, 128], "d_h": [4, 32], "depth": [1, 4], "lr": [1e-3, 1e-2]},
@@ -99,7 +97,7 @@ def an_arm(**changes: Any) -> Arm:
 
 def a_trial(trial_id: int = 1, cost: int = 1000, psnr_db: float = 20.0, **changes: Any) -> Trial:
     """A completed trial with that many parameters and that quality."""
-    costs = {name: cost for name in Costs.model_fields}
+    costs = dict.fromkeys(Costs.model_fields, cost)
     facts = {
         "id": trial_id,
         "search_id": 1,
@@ -158,7 +156,7 @@ def completed(database: Database, home: Path, search_id: int, psnr_db: float = 2
     return trial_id
 
 
-def serving(database_url: str, home: Path) -> "TestClient":
+def serving(database_url: str, home: Path) -> httpx.Client:
     """The application with its bell running while the block lasts, spoken to from this machine."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StarletteDeprecationWarning)  # it prefers httpx2; our own client speaks httpx

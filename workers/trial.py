@@ -81,7 +81,17 @@ def _train_and_hand_in(
     else:
         if lease.keep_network:
             client.send_network(lease, save_network(outcome.network))
+        _hand_in(lease, client, outcome)
+
+
+def _hand_in(lease: Lease, client: WorkerClient, outcome: TrialOutcome) -> None:
+    try:
         client.send_result(lease, _completed(outcome))
+    except LeaseLost:
+        raise
+    except ApiError as error:  # the server has no use for this result: the trial ends all the same, with the reason
+        message = f"the server refused the result: {error}"[:4000]
+        client.send_result(lease, Result(outcome="failed", reason=FailureReason.ERROR, message=message))
 
 
 def _stop(lease: Lease, client: WorkerClient, heartbeat: Heartbeat) -> None:

@@ -54,7 +54,9 @@ def train(
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = PUBLISHED.precision,
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Replicate; the run is seeded 42 + this.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(envvar="HOURGLASS_DATA_DIR", help="Where datasets lie.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--datasets", envvar="HOURGLASS_DATA_DIR", help="Folder of datasets.")
+    ] = None,
     fetch: Annotated[bool, typer.Option(help="Download a known dataset that is missing.")] = True,
     output: Annotated[Path | None, typer.Option(help="Save the network there (safetensors).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")] = False,

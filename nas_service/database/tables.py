@@ -86,11 +86,11 @@ trials = Table(
     Column("seed", BigInteger, nullable=False),
     Column("on_front", Boolean, nullable=False, server_default=text("false")),
     # what the optimizer needs to be asked again
-    Column("ask", JSON, nullable=False),  # parameters and attributes of the Optuna trial
+    Column("ask", JSON),  # parameters and attributes of the Optuna trial; null until the optimizer saw a user's trial
     Column("violation", Float),  # of a refused proposal
     Column("spending", Float, nullable=False, server_default=text("0")),  # planned while open, actual once ended
     Column("duplicate_key", String(32)),  # equal where the same would be trained; null for a refused proposal
-    Column("asked_after", JSON, nullable=False),  # {"event": last event told, "running": [trial numbers]}
+    Column("asked_after", JSON),  # what was known when it was proposed; null for a user's trial
     Column("ended_event", BigInteger),  # the event that told its end
     # the lease
     Column("attempt", Integer, nullable=False, server_default=text("0")),  # leases that expired

@@ -8,7 +8,7 @@ from nas_service.database.clock import now
 from nas_service.database.tables import arms, trials
 from nas_service.domain.records import HistoryRow
 from nas_service.domain.states import TRIAL_TRANSITIONS, FailureReason, TrialState, check_trial_step
-from nas_service.domain.trial import Trial
+from nas_service.domain.trial import Ask, Trial
 
 _TRIAL = [trials.c[name] for name in Trial.model_fields]
 _HISTORY = [trials.c[name] for name in HistoryRow.model_fields]
@@ -62,10 +62,10 @@ def number_of_duplicate(connection: Connection, search_id: int, arm: str, duplic
     return number
 
 
-def set_ask(connection: Connection, search_id: int, arm: str, number: int, ask: dict[str, Any]) -> None:
+def set_ask(connection: Connection, search_id: int, arm: str, number: int, ask: Ask) -> None:
     """Store what the optimizer needs to rebuild its study from a trial that a user enqueued."""
     this = update(trials).where(trials.c.search_id == search_id, trials.c.arm == arm, trials.c.number == number)
-    connection.execute(this.values(ask=ask))
+    connection.execute(this.values(ask=ask.model_dump(mode="json")))
 
 
 def trial_by_id(connection: Connection, trial_id: int) -> Trial | None:

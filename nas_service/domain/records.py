@@ -7,7 +7,7 @@ from nas_service.domain.architecture import Architecture
 from nas_service.domain.costs import Costs
 from nas_service.domain.search import Search
 from nas_service.domain.states import FailureReason, SearchState, TrialState
-from nas_service.domain.trial import LearningRates
+from nas_service.domain.trial import Ask, AskedAfter, LearningRates, Origin
 from nas_service.domain.values import Value
 
 
@@ -80,7 +80,7 @@ class HistoryRow(Value):
     """One trial as the optimizer needs it to rebuild an arm's study."""
 
     number: int
-    origin: str
+    origin: Origin
     state: TrialState
     reason: FailureReason | None
     architecture: Architecture | None
@@ -88,6 +88,6 @@ class HistoryRow(Value):
     costs: Costs | None
     metrics: dict[str, Any] | None
     violation: float | None  # of a refused proposal
-    ask: dict[str, Any]  # what the optimizer wrote when it proposed the trial; empty for an enqueued one
-    asked_after: dict[str, Any]  # {"event": last event told, "running": [numbers then without an end]}
+    ask: Ask | None  # None for a user's trial that the optimizer has not seen yet
+    asked_after: AskedAfter | None  # None for a user's trial
     ended_event: int | None  # the event that told its end

@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.costs import Costs
@@ -14,6 +16,9 @@ from nas_service.domain.states import FailureReason, TrialState
 from nas_service.domain.values import Value
 
 LearningRates = float | tuple[float, ...]
+
+DrawnOrigin = Literal["sampler", "random"]
+Origin = Literal[DrawnOrigin, "fallback", "enqueued"]  # fallback: random among the legal shapes; enqueued: by a user
 
 
 class Trial(Value):
@@ -26,7 +31,7 @@ class Trial(Value):
     state: TrialState
     reason: FailureReason | None = None  # of a failed trial
     message: str | None = None  # why it was refused, failed or given back
-    origin: str  # sampler, random, fallback or enqueued
+    origin: Origin  # who proposed it
     architecture: Architecture | None  # None when the sampler proposed sizes that make no architecture
     lr: LearningRates
     costs: Costs | None
@@ -45,17 +50,36 @@ class Trial(Value):
     epochs_done: int = 0  # over all replicates
 
 
+class Ask(Value):
+    """What stands in a trial's row so that the optimizer can rebuild its study."""
+
+    # what was suggested; dimensions with a single value are absent
+    params: dict[str, int | float] = Field(default_factory=dict)
+    # of the Optuna trial: its constraint, its generation, sizes that were given
+    system_attrs: dict[str, Any] = Field(default_factory=dict)
+    # what this ask added to the study's own attributes (NSGA caches the parents of a generation there); kept with the
+    # trial, so that any beginning of the history carries exactly the caches that existed then
+    study_attrs: dict[str, Any] = Field(default_factory=dict)
+
+
+class AskedAfter(Value):
+    """What the optimizer knew when it proposed a trial: asking again from there gives the same architecture."""
+
+    event: int  # the last event of the search that it was told
+    running: tuple[int, ...]  # numbers of the arm's trials then without an end
+
+
 class Proposal(Value):
     """What the optimizer proposes for one number of an arm: to be queued, or refused with the reason."""
 
     number: int
-    origin: str  # sampler, random or fallback
+    origin: Origin
     architecture: Architecture | None  # None when the sizes make none
     lr: LearningRates
     costs: Costs | None
-    violation: float  # 0.0 for one to be queued; by how much a refused one is off otherwise
+    violation: float  # 0.0 for one to be queued; the further off a refused one is, the larger
     message: str | None = None  # why it is refused
-    ask: dict[str, Any]  # what the optimizer needs to rebuild its study from the trial's row
+    ask: Ask
 
 
 def duplicate_key(architecture: Architecture, lr: LearningRates) -> str:

@@ -113,8 +113,6 @@ def enqueue(connection: Connection, search_id: int, request: Enqueue) -> int:
         costs=costs.model_dump(),
         seed=search.spec.trial_seed,
         duplicate_key=key,
-        ask={},  # the scheduler gives it its place in the study
-        asked_after={},
     )
     append_event(connection, search_id, "trial_queued", trial_id, arm=request.arm, number=number, origin="enqueued")
     return trial_id

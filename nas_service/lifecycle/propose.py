@@ -1,7 +1,6 @@
 """Stores what the optimizer proposed: refused proposals as rows that cost nothing, the accepted one as queued."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from nas_service.database import Connection
 from nas_service.database.events import append_event, lock_search
@@ -9,7 +8,7 @@ from nas_service.database.searches import search_by_id, set_exhausted
 from nas_service.database.trials import insert_trial, next_number
 from nas_service.domain.records import StoredSearch
 from nas_service.domain.states import SearchState, TrialState
-from nas_service.domain.trial import Proposal, duplicate_key
+from nas_service.domain.trial import AskedAfter, Proposal, duplicate_key
 
 
 def store_proposals(
@@ -17,7 +16,7 @@ def store_proposals(
     search_id: int,
     arm: str,
     proposals: Sequence[Proposal],
-    asked_after: dict[str, Any],
+    asked_after: AskedAfter,
 ) -> bool:
     """Store consecutive proposals of an arm.
 
@@ -45,9 +44,7 @@ def _running(connection: Connection, search_id: int) -> StoredSearch | None:
     return search if search is not None and search.state is SearchState.RUNNING else None
 
 
-def _store(
-    connection: Connection, search: StoredSearch, arm: str, proposal: Proposal, asked_after: dict[str, Any]
-) -> None:
+def _store(connection: Connection, search: StoredSearch, arm: str, proposal: Proposal, asked_after: AskedAfter) -> None:
     refused = proposal.violation > 0
     spending, key = 0.0, None
     if not refused:
@@ -70,8 +67,8 @@ def _store(
         seed=search.spec.trial_seed,
         duplicate_key=key,
         violation=proposal.violation if refused else None,
-        ask=proposal.ask,
-        asked_after=asked_after,
+        ask=proposal.ask.model_dump(mode="json"),
+        asked_after=asked_after.model_dump(mode="json"),
     )
     kind = "trial_refused" if refused else "trial_queued"
     data = {"arm": arm, "number": proposal.number, "origin": proposal.origin, "message": proposal.message}

@@ -9,7 +9,7 @@ fallback    random legal shapes from the known costs
 study       asks, tells, rebuilds
 """
 
-from nas_service.optimizer.records import Ask, End, Origin, Outcome, Proposal, Proposals, Record, outcome_of
+from nas_service.optimizer.records import End, Outcome, Proposals, Record, outcome_of
 from nas_service.optimizer.study import ArmStudy
 
-__all__ = ["ArmStudy", "Ask", "End", "Origin", "Outcome", "Proposal", "Proposals", "Record", "outcome_of"]
+__all__ = ["ArmStudy", "End", "Outcome", "Proposals", "Record", "outcome_of"]

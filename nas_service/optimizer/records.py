@@ -2,28 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
 
-from nas_service.domain.architecture import Architecture
-from nas_service.domain.costs import Costs
 from nas_service.domain.states import FailureReason, TrialState
-from nas_service.domain.trial import LearningRates
-
-DrawnOrigin = Literal["sampler", "random"]
-Origin = Literal[DrawnOrigin, "fallback", "enqueued"]
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What stands in a trial's row so that the study can be rebuilt: `dataclasses.asdict` there, `Ask(**row)` back."""
-
-    params: dict[str, int | float]  # what was suggested; dimensions with a single value are absent
-    system_attrs: dict[str, Any]  # of the Optuna trial: its constraint, its generation, sizes that were given
-    # what this ask added to the study's own attributes (NSGA caches the parents of a generation there); kept with the
-    # trial, so that any beginning of the history carries exactly the caches that existed then
-    study_attrs: dict[str, Any] = field(default_factory=dict)
+from nas_service.domain.trial import Ask, Proposal
 
 
 class End(StrEnum):
@@ -50,20 +33,6 @@ class Record:
     number: int  # in its arm, from 0 without gaps
     ask: Ask
     outcome: Outcome | None  # None: queued or running
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """The next trial of an arm, or a refused one."""
-
-    number: int
-    ask: Ask
-    origin: Origin
-    architecture: Architecture | None  # None when the sizes make none
-    lr: LearningRates  # 3 significant digits when it was searched
-    costs: Costs | None
-    violation: float  # 0 for a trial that may be queued; above 0, the further off the larger, for a refused one
-    message: str | None  # why it is refused
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from optuna.trial import TrialState, create_trial
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.costs import Costs
 from nas_service.domain.search import Search
-from nas_service.domain.trial import LearningRates, duplicate_key
+from nas_service.domain.trial import Ask, DrawnOrigin, LearningRates, Origin, Proposal, duplicate_key
 from nas_service.optimizer.fallback import draw_legal
 from nas_service.optimizer.legality import Verdict, judge
-from nas_service.optimizer.records import Ask, DrawnOrigin, End, Origin, Outcome, Proposal, Proposals, Record, finite
+from nas_service.optimizer.records import End, Outcome, Proposals, Record, finite
 from nas_service.optimizer.samplers import is_random, make_sampler, seed_of
 from nas_service.optimizer.space import Candidate, Params, Space
 from nas_service.optimizer.stand_ins import StandIns, on_axis
@@ -201,7 +201,7 @@ class ArmStudy:
         self._enter(candidate, verdict, trial.params)
         return Proposal(
             number=number,
-            ask=Ask(dict(trial.params), dict(trial.system_attrs), added),
+            ask=Ask(params=dict(trial.params), system_attrs=dict(trial.system_attrs), study_attrs=added),
             origin=origin,
             architecture=verdict.architecture,
             lr=candidate.lr,

@@ -3,9 +3,6 @@
 Everything here can be thrown away and read anew from the rows at any time.
 """
 
-from dataclasses import asdict
-from typing import Any
-
 from nas_service.database import Connection
 from nas_service.database.events import events_after
 from nas_service.database.searches import arms_of
@@ -13,9 +10,9 @@ from nas_service.database.trials import history_of_arm, history_row
 from nas_service.domain.records import HistoryRow, StoredSearch
 from nas_service.domain.search import Search
 from nas_service.domain.states import TRIAL_TRANSITIONS, TrialState
-from nas_service.domain.trial import Proposal, objective_values
+from nas_service.domain.trial import Ask, AskedAfter, Proposal, objective_values
 from nas_service.lifecycle.control import require_search
-from nas_service.optimizer import ArmStudy, Ask, Record, outcome_of
+from nas_service.optimizer import ArmStudy, Record, outcome_of
 
 # Refused proposals are told when they are asked.
 ENDED = {f"trial_{state}" for state in TrialState if not TRIAL_TRANSITIONS[state]} - {"trial_refused"}
@@ -27,7 +24,7 @@ class Desk:
     def __init__(self, search: StoredSearch) -> None:
         self.search_id = search.id
         self.told = search.last_event  # number of the last event that the studies know of
-        self.unwritten: list[tuple[str, int, dict[str, Any]]] = []  # (arm, number, ask) that users' trials still lack
+        self.unwritten: list[tuple[str, int, Ask]] = []  # (arm, number, ask) that users' trials still lack
         self._spec = search.spec
         self._studies: dict[str, ArmStudy] = {}
         self._running: dict[str, set[int]] = {}  # per arm: numbers without an end
@@ -55,19 +52,19 @@ class Desk:
                     self._tell(event.data["arm"], history_row(connection, event.trial_id))
                 self.told = event.number
 
-    def propose(self, arm: str) -> tuple[list[Proposal], bool, dict[str, Any]]:
+    def propose(self, arm: str) -> tuple[list[Proposal], bool, AskedAfter]:
         """Ask the arm's study.
 
         Returns:
             the proposals to store, refused ones first; whether the last one is to be trained (else no legal shape is
             left); and what was known when they were asked.
         """
-        asked_after = {"event": self.told, "running": sorted(self._running[arm])}
+        asked_after = AskedAfter(event=self.told, running=tuple(sorted(self._running[arm])))
         answer = self._studies[arm].propose()
         proposals = [*answer.refused, answer.accepted] if answer.accepted else list(answer.refused)
         if answer.accepted:
             self._running[arm].add(answer.accepted.number)
-        return [_as_domain(proposal) for proposal in proposals], answer.accepted is not None, asked_after
+        return proposals, answer.accepted is not None, asked_after
 
     def _tell(self, arm: str, row: HistoryRow) -> None:
         outcome = record_of(self._spec, row).outcome
@@ -80,14 +77,14 @@ class Desk:
         assert row.architecture is not None, "only a legal architecture can be enqueued"
         proposal = self._studies[arm].enqueue(row.architecture, row.lr)
         assert proposal.number == row.number, "numbers are taken in order"
-        self.unwritten.append((arm, row.number, asdict(proposal.ask)))
+        self.unwritten.append((arm, row.number, proposal.ask))
         self._running[arm].add(row.number)
 
     def _complete_records(self, arm: str, rows: list[HistoryRow]) -> list[Record]:
         """The arm's history for the optimizer; a user's trial that never got its place gets it here."""
         records: list[Record] = []
         for row in rows:
-            if not row.ask:
+            if row.ask is None:
                 self._studies[arm] = ArmStudy.rebuild(self._spec, arm, records)
                 self._running[arm] = set()
                 self._place(arm, row)
@@ -101,14 +98,11 @@ def record_of(search: Search, row: HistoryRow) -> Record:
     values: list[float | None] = []
     if row.state is TrialState.COMPLETED and row.costs is not None:
         values = objective_values([objective.name for objective in search.objectives], row.costs, row.metrics)
-    return Record(number=row.number, ask=Ask(**row.ask), outcome=outcome_of(row.state, row.reason, values))
+    assert row.ask is not None, "every trial that the optimizer saw has one"
+    return Record(number=row.number, ask=row.ask, outcome=outcome_of(row.state, row.reason, values))
 
 
 def arm_to_refill(connection: Connection, search: StoredSearch) -> str | None:
     """The arm with the least budget spent or promised; None when every arm has spent its own or is exhausted."""
     arms = [arm for arm in arms_of(connection, search.id) if arm.exhausted is None and arm.spending < search.budget]
     return min(arms, key=lambda arm: arm.spending).name if arms else None
-
-
-def _as_domain(proposal: Any) -> Proposal:
-    return Proposal.model_validate({**vars(proposal), "ask": asdict(proposal.ask)})

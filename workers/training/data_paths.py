@@ -57,7 +57,7 @@ def require_data_dir(data_dir: Path | None, key: str) -> Path:
         DatasetError: when there is none.
     """
     if data_dir is None:
-        raise DatasetError(f"{key} needs a data directory: pass --data-dir or set HOURGLASS_DATA_DIR")
+        raise DatasetError(f"{key} needs a data directory: pass --datasets or set HOURGLASS_DATA_DIR")
     if not data_dir.is_dir():
         raise DatasetError(f"the data directory {data_dir} does not exist")
     return data_dir

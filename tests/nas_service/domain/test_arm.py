@@ -147,5 +147,5 @@ def test_a_searched_learning_rate_must_be_said_and_a_fixed_one_need_not() -> Non
     assert an_arm(lr=[1e-3, 2e-3, 3e-3]).fixed_or(None) == (1e-3, 2e-3, 3e-3)
     with pytest.raises(ValueError, match="say which one to train"):
         an_arm(lr=[1e-3, 1e-2]).fixed_or(None)
-    with pytest.raises(ValueError, match="this arm trains lr 0.002"):
+    with pytest.raises(ValueError, match=r"this arm trains lr 0\.002"):
         an_arm(lr=2e-3).fixed_or(1e-3)

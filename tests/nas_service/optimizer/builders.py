@@ -1,15 +1,13 @@
 """Searches, pretended training, and a scheduler in a few lines: three trials at a time that end in shuffled order."""
 
-import json
-from dataclasses import asdict
 from math import log10
 from random import Random
 from typing import Any
 
 from nas_service.domain.search import Search
-from nas_service.optimizer import ArmStudy, Ask, End, Outcome, Proposal, Record
+from nas_service.domain.trial import Ask, DrawnOrigin, Proposal
+from nas_service.optimizer import ArmStudy, End, Outcome, Record
 from nas_service.optimizer.legality import judge
-from nas_service.optimizer.records import DrawnOrigin
 from nas_service.optimizer.space import Space
 
 ARM = "hourglass"
@@ -43,7 +41,7 @@ def trained(proposal: Proposal) -> Outcome:
 
 
 def through_json(record: Record) -> Record:
-    ask = Ask(**json.loads(json.dumps(asdict(record.ask))))
+    ask = Ask.model_validate_json(record.ask.model_dump_json())
     return Record(record.number, ask, record.outcome)
 
 

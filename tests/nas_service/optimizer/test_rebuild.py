@@ -5,7 +5,8 @@ from time import perf_counter
 
 import pytest
 
-from nas_service.optimizer import ArmStudy, Ask, Proposal, Record
+from nas_service.domain.trial import Ask, Proposal
+from nas_service.optimizer import ArmStudy, Record
 
 from .builders import ARM, History, a_search, a_study, through_json
 
@@ -76,7 +77,9 @@ def in_generation(row: Record, number: int) -> Record:
     is_first = number % 20 == 0 and generation > 0
     parents = {f"NSGAIISampler:parent:{generation}": list(range(number - 20, number))} if is_first else {}
     attrs = row.ask.system_attrs | {"NSGAIISampler:generation": generation}
-    return through_json(Record(number, Ask(row.ask.params, attrs, parents), row.outcome))
+    return through_json(
+        Record(number, Ask(params=row.ask.params, system_attrs=attrs, study_attrs=parents), row.outcome)
+    )
 
 
 def test_trials_that_no_sampler_drew_leave_no_recursion_behind() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from nas_service.domain.architecture import Architecture, Family
 from nas_service.domain.states import FailureReason, TrialState
-from nas_service.domain.trial import duplicate_key
-from nas_service.optimizer import ArmStudy, End, Outcome, Proposal, outcome_of
+from nas_service.domain.trial import Proposal, duplicate_key
+from nas_service.optimizer import ArmStudy, End, Outcome, outcome_of
 
 from .builders import A_WIDE_ARM, ARM, History, a_search, a_study, trained
 

@@ -48,7 +48,7 @@ def test_asking_again_after_a_rebuild_from_rows_gives_the_same_architecture(
     for row in rows:
         if row.state is TrialState.REFUSED:
             continue
-        event, running = row.asked_after["event"], set(row.asked_after["running"])
+        event, running = row.asked_after.event, set(row.asked_after.running)
         asked_while_running += len(running) >= 2
         before = [record_of(spec, outcome_as_of(earlier, event, running)) for earlier in rows[: row.number]]
         proposal = ArmStudy.rebuild(spec, "hourglass", before).ask()

@@ -51,7 +51,7 @@ def test_the_network_is_saved_where_asked(hourglass: Cli, tmp_path: Path) -> Non
 def test_a_users_own_images_need_no_shape(hourglass: Cli, tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", images=np.random.RandomState(0).randint(0, 256, (40, 6, 6)).astype(np.uint8))
     result = hourglass(
-        f"{SMALL} --dataset npz:mine.npz --data-dir {tmp_path} --task super_resolution --factor 3 --json"
+        f"{SMALL} --dataset npz:mine.npz --datasets {tmp_path} --task super_resolution --factor 3 --json"
     )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["dataset"]["image_shape"] == [1, 6, 6]
@@ -63,7 +63,7 @@ def test_a_users_own_images_need_no_shape(hourglass: Cli, tmp_path: Path) -> Non
         ("--d-z 80 --d-h 90 --depth 1", "d_h must be below d_z in an hourglass (got d_h=90, d_z=80)"),
         (f"{SMALL} --w-in none", "w_in none needs d_z equal to d_x"),
         (f"{SMALL} --dataset cats", "no dataset is called 'cats'"),
-        (f"{SMALL} --dataset folder:cats", "pass --data-dir or set HOURGLASS_DATA_DIR"),
+        (f"{SMALL} --dataset folder:cats", "pass --datasets or set HOURGLASS_DATA_DIR"),
         (f"{SMALL} --schedule cosine", "schedule: Input should be 'linear'"),
         (f"{SMALL} --task super_resolution --factor 3", "factor must divide height and width"),
         (f"{SMALL} --task super_resolution --noise-std 1", "noise_std"),
