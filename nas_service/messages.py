@@ -1,6 +1,6 @@
 """The bodies of requests and responses, shared by the API, the client and the workers."""
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -178,7 +178,7 @@ class Result(Value):
     replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
     seconds: float = Field(default=0, ge=0)
     epochs_done: int = Field(default=0, ge=0, lt=2**31)
-    environment: dict[str, Any] = Field(default={}, max_length=50)
+    environment: dict[str, str | int | float | bool | None] = Field(default={}, max_length=50)
     projection_hash: Sha256 | None = None  # of the fixed W_in of replicate 0
 
     @model_validator(mode="after")

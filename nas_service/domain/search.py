@@ -1,8 +1,9 @@
 """The search file: what a user submits, validated as a whole, all faults named together."""
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from nas_service.domain.architecture import IllegalArchitecture, TaskShape
@@ -97,12 +98,23 @@ class Search(Value):
     max_failures: int = Field(default=20, ge=0)  # failed trials replaced before the search fails
     stall_seconds: float = Field(default=600, gt=0)  # a trial without a new step for so long is taken back
 
-    @model_validator(mode="after")
-    def _parts_agree(self) -> Self:
-        if faults := _cross_faults(self):
-            text = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_all_faults(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        faults: list[Fault] = []
+        search: Self | None = None
+        try:
+            search = validate(given)
+        except ValidationError as error:
+            faults = faults_of(error)
+            with suppress(ValidationError):  # hold what is left against each other, to name those faults too
+                search = validate(_sound_parts(given, error))
+        if search is not None:
+            faults += _cross_faults(search)
+        if search is None or faults:
+            text = "; ".join(f"{fault.field or 'search'}: {fault.message}" for fault in faults)
             raise PydanticCustomError("search_faults", "{text}", {"text": text, "faults": faults})
-        return self
+        return search
 
     @property
     def shape(self) -> TaskShape:
@@ -190,6 +202,19 @@ def _path_of(loc: tuple[str | int, ...]) -> list[str]:
     if parts[:1] == ["task"] and parts[1:2] and parts[1] in set(TaskKind):
         del parts[1]
     return [part for part in parts if part != "[key]"]
+
+
+def _sound_parts(given: Any, error: ValidationError) -> Any:
+    """A search file without its faulty fields and arms; a name and a budget stand in where there are none."""
+    if not isinstance(given, dict):
+        return given
+    locs = [row["loc"] for row in error.errors()]
+    faulty = {loc[0] for loc in locs if loc[0] != "arms" or len(loc) == 1}
+    sound = {name: value for name, value in given.items() if name not in faulty}
+    if "arms" in sound:
+        faulty_arms = {loc[1] for loc in locs if loc[0] == "arms"}
+        sound["arms"] = {name: arm for name, arm in sound["arms"].items() if name not in faulty_arms}
+    return {"name": "unnamed", "budget": {"trials_per_arm": 1}} | sound
 
 
 def train_flops_per_epoch(search: Search, costs: Costs) -> float:

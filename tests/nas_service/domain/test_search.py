@@ -107,6 +107,22 @@ def test_every_arm_that_is_illegal_for_the_task_is_named() -> None:
     assert found["arms.c"].value["d_h"] == 500
 
 
+def test_parts_that_disagree_are_named_beside_faulty_ones() -> None:
+    arms = {"faulty": HOURGLASS | {"d_z": 0}, "illegal": HOURGLASS | {"w_in": "none"}, "sound": HOURGLASS}
+    objectives = [{"name": "macs"}, {"name": "accuracy"}]
+    found = faults(name="", seed=-1, budget={}, arms=arms, objectives=objectives)
+    assert set(found) == {"name", "seed", "budget", "arms.faulty.d_z", "arms.illegal", "objectives.1.name"}
+
+
+@pytest.mark.parametrize(
+    "given", [None, "a search", [], {"arms": []}, {"arms": {"a": None}}, {"task": 3, "arms": {1: 2}}]
+)
+def test_what_is_no_search_at_all_is_refused(given: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Search.model_validate(given)
+    assert all(fault.message for fault in faults_of(caught.value))
+
+
 def test_limits_below_the_smallest_network_are_refused() -> None:
     smallest = known_costs(an_architecture(d_z=65, d_h=4, depth=1), a_search().shape).parameters_trainable
     a_search(limits={"max_parameters": smallest})

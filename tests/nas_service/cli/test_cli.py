@@ -1,0 +1,164 @@
+"""The command line against a served application: what people type, what they read, how it exits."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+import uvicorn
+import yaml
+from typer.testing import CliRunner, Result
+
+from api.app import Server, create_app
+from nas_service.cli import app, main
+from nas_service.database import Database
+from nas_service.lifecycle.finish import finish
+from nas_service.lifecycle.lease import lease
+from nas_service.settings import Settings
+from tests.builders import a_request, a_result, a_search_file
+
+COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+
+
+@pytest.fixture
+def server(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A served application on a free port; HOURGLASS_SERVER points to it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    settings = Settings(home=tmp_path, database_url=database.url)
+    running = Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    monkeypatch.setenv("HOURGLASS_SERVER", url)
+    monkeypatch.setenv("COLUMNS", "160")
+    yield url
+    running.should_exit = True
+    thread.join(10)
+    listener.close()
+
+
+def hourglass(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def a_file(folder: Path, **changes: object) -> str:
+    path = folder / "search.yaml"
+    path.write_text(yaml.safe_dump(a_search_file(**changes)))
+    return str(path)
+
+
+def train_one(database: Database, psnr_db: float = 20.0) -> int:
+    """Enqueue, lease and finish one trial of search 1."""
+    from nas_service.lifecycle import control
+    from nas_service.messages import Enqueue
+
+    with database.write() as connection:
+        control.enqueue(connection, 1, Enqueue(arm="hourglass", d_z=100, d_h=10, depth=2, lr=2e-3))
+        held = lease(connection, a_request(), Settings())
+        return finish(connection, held.lease_id, held.token, a_result(psnr_db)).id
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example(command: str) -> None:
+    result = hourglass(command, "-h")
+    assert result.exit_code == 0
+    assert "Example: " in result.output
+
+
+def test_a_search_file_is_submitted_and_listed(server: str, tmp_path: Path) -> None:
+    submitted = hourglass("submit", a_file(tmp_path))
+    assert (submitted.exit_code, submitted.output.strip()) == (0, f"search 1 (test): {server}/searches/1")
+    listed = hourglass("searches").output
+    assert "running" in listed
+    assert "denoising" in listed
+    assert "no worker is alive" in hourglass("show", "1").output
+
+
+def test_pause_resume_cancel_extend_delete(server: str, tmp_path: Path) -> None:
+    hourglass("submit", a_file(tmp_path))
+    assert "is paused" in hourglass("pause", "1").output
+    assert "is running" in hourglass("resume", "1").output
+    assert "is running" in hourglass("extend", "1", "9").output
+    assert "is cancelled" in hourglass("cancel", "1").output
+    assert "search 1 is deleted" in hourglass("delete", "1").output
+
+
+def test_the_front_is_printed_as_table_csv_and_json(server: str, database: Database, tmp_path: Path) -> None:
+    hourglass("submit", a_file(tmp_path))
+    trial_id = train_one(database)
+    assert "100/10 x 2" in hourglass("front", "1").output
+    header, row = hourglass("front", "1", "--format", "csv").output.strip().splitlines()
+    assert dict(zip(header.split(","), row.split(","), strict=True))["eval_psnr_db"] == "20.0"
+    front = json.loads(hourglass("front", "1", "--format", "json").output)
+    assert [point["id"] for point in front["arms"]["hourglass"]["points"]] == [trial_id]
+
+
+def test_trials_are_printed_as_csv_and_json(server: str, database: Database, tmp_path: Path) -> None:
+    hourglass("submit", a_file(tmp_path))
+    trial_id = train_one(database)
+    assert hourglass("trials", "1").output.splitlines()[1].startswith(f"{trial_id},hourglass,0,completed")
+    (trial,) = json.loads(hourglass("trials", "1", "--format", "json").output)
+    assert (trial["id"], trial["lr"]) == (trial_id, 0.002)
+
+
+def test_a_refused_search_names_every_faulty_field(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = a_file(tmp_path, recipe={"epochs": -1}, sampler="magic")
+    monkeypatch.setattr(sys, "argv", ["hourglass", "submit", path])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert "recipe.epochs" in str(refused.value)
+    assert "sampler" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("a: [", "is not YAML"), ("- 1", "holds no search"), (None, "cannot read")]
+)
+def test_a_file_that_is_no_search_is_refused_before_anything_is_sent(
+    tmp_path: Path, content: str | None, says: str
+) -> None:
+    path = tmp_path / "search.yaml"
+    if content is not None:
+        path.write_text(content)
+    result = CliRunner().invoke(app, ["submit", str(path), "--server", "http://127.0.0.1:1"])
+    assert says in result.output
+
+
+def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["hourglass", "searches", "--server", "http://127.0.0.1:1"])
+    with pytest.raises(SystemExit, match=r"no answer from http://127\.0\.0\.1:1 .* is `hourglass up` running there"):
+        main()
+
+
+def test_without_keys_only_loopback_is_served(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["up", "--host", "0.0.0.0", "--data-dir", str(tmp_path)])
+    assert "listens on this machine only" in result.output
+
+
+def test_a_deployed_server_refuses_a_database_that_is_behind(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["server", "--data-dir", str(tmp_path)])
+    assert "run `hourglass migrate` first" in result.output
+
+
+def test_a_taken_port_that_the_user_named_is_an_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(app, ["up", "--port", port, "--workers", "0", "--data-dir", str(tmp_path)])
+    assert f"port {port} is taken" in result.output
+
+
+def test_the_help_does_not_import_torch_or_optuna() -> None:
+    code = "import sys, nas_service.cli; sys.exit(bool({'torch', 'optuna', 'uvicorn'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_commands_are_those_that_other_programs_rely_on() -> None:
+    promised = {"up", "server", "scheduler", "worker", "submit", "searches", "show", "pause", "resume", "cancel"}
+    assert promised | {"front", "trials", "train"} <= set(COMMANDS)
+    assert isinstance(app, typer.Typer)
