@@ -55,7 +55,7 @@ def arms_table(search: SearchDetail, front: Front) -> Table:
         counts = arm.trials
         table.add_row(
             arm.name,
-            _done_text(arm),
+            _done_text(search, arm),
             str(counts[TrialState.LEASED]),
             str(counts[TrialState.FAILED]),
             str(len(part.points)),
@@ -71,8 +71,10 @@ def shape_text(trial: Trial) -> str:
     return "-" if shape is None else f"{shape.d_z}/{shape.d_h} x {shape.depth}"
 
 
-def _done_text(arm: ArmProgress) -> str:
-    text = f"{arm.trials[TrialState.COMPLETED]} ({100 * min(1.0, arm.spent / arm.budget):.0f}% spent)"
+def _done_text(search: SearchDetail, arm: ArmProgress) -> str:
+    done = arm.trials[TrialState.COMPLETED]
+    in_trials = search.spec.budget.trials_per_arm is not None
+    text = f"{done} of {arm.budget:.0f}" if in_trials else f"{done}, {100 * min(1.0, arm.spent / arm.budget):.0f}%"
     return f"{text}, exhausted" if arm.exhausted else text
 
 
