@@ -141,6 +141,13 @@ class EpochReport(Value):
     metrics: Metrics = Field(max_length=50)
 
 
+class Curves(Value):
+    """What a trial reported while it trained, in order of training and epoch."""
+
+    trial_id: int
+    reports: list[EpochReport]
+
+
 class Report(Value):
     """Heartbeat and news of a running trial."""
 

@@ -5,13 +5,15 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+USUAL_PORT = 8080
+
 
 class Settings(BaseSettings):
     """What an installation may choose."""
 
     model_config = SettingsConfigDict(env_prefix="HOURGLASS_", frozen=True, extra="ignore")
 
-    server: str = "http://127.0.0.1:8080"  # where clients and workers find the service
+    server: str = f"http://127.0.0.1:{USUAL_PORT}"  # where clients and workers find the service
     database_url: str | None = None  # default: a SQLite file in `home`
     home: Path = Path("hourglass-data")  # database and artifacts of the embedded service
     artifacts: str | None = None  # a folder or an fsspec URL (s3://bucket/prefix); default: `home`/artifacts

@@ -1,7 +1,7 @@
 """Trials: list as JSON pages or one CSV, show, curves, the trained network; enqueue a given architecture."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
@@ -20,7 +20,7 @@ from nas_service.lifecycle import control
 from nas_service.lifecycle.control import require_search
 from nas_service.lifecycle.errors import NotFound
 from nas_service.lifecycle.networks import read_network
-from nas_service.messages import Enqueue, Page
+from nas_service.messages import Curves, Enqueue, Page
 
 router = APIRouter(tags=["trials"])
 
@@ -68,10 +68,10 @@ def show(trial_id: TrialId, connection: Reading) -> Trial:
 
 
 @router.get("/trials/{trial_id}/reports", responses=NOT_FOUND | UNPROCESSABLE)
-def reports(trial_id: TrialId, connection: Reading) -> list[dict[str, Any]]:
+def reports(trial_id: TrialId, connection: Reading) -> Curves:
     """The learning curves of a trial: one row an epoch of each of its networks."""
     _require_trial(connection, trial_id)
-    return reports_of_trial(connection, trial_id)
+    return Curves(trial_id=trial_id, reports=reports_of_trial(connection, trial_id))
 
 
 @router.get("/trials/{trial_id}/network", response_class=Response, responses=NOT_FOUND | UNPROCESSABLE)

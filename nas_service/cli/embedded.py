@@ -20,9 +20,8 @@ import uvicorn
 from filelock import FileLock, Timeout
 
 from api.app import Server, create_app
-from nas_service.cli.serve import USUAL_PORT
 from nas_service.database.migrate import upgrade
-from nas_service.settings import Settings
+from nas_service.settings import USUAL_PORT, Settings
 
 log = structlog.get_logger()
 

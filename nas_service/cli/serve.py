@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from nas_service.cli.logs import configure_logging
-from nas_service.settings import Settings
+from nas_service.settings import USUAL_PORT, Settings
 
 Host = Annotated[str, typer.Option(help="Address to listen on; only loopback until API keys exist.")]
 Home = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the database and the networks.")]
 ParentPid = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-USUAL_PORT = 8080
 
 
 def register(app: typer.Typer) -> None:

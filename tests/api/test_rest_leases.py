@@ -137,7 +137,7 @@ def test_a_report_continues_and_its_curve_can_be_read(client: httpx.Client, tria
     epochs = [{"training": 0, "epoch": epoch, "metrics": {"psnr_db": 10.0 + epoch}} for epoch in (1, 2)]
     assert holder.report(1, reports=epochs[:1]).json() == {"action": "continue", "reason": None}
     assert holder.report(2, reports=epochs).status_code == 200  # the first epoch again: no harm
-    assert client.get(f"/api/v1/trials/{trial_id}/reports").json() == epochs
+    assert client.get(f"/api/v1/trials/{trial_id}/reports").json() == {"trial_id": trial_id, "reports": epochs}
 
 
 def test_a_report_hears_of_a_pause(client: httpx.Client, trial_id: int) -> None:
@@ -316,7 +316,7 @@ def test_a_trial_given_back_waits_again_without_using_an_attempt(client: httpx.C
     assert holder.release().status_code == 204
     back = trial(client, trial_id)
     assert (back["state"], back["attempt"], back["worker_id"], back["message"]) == ("queued", 0, None, "shutdown")
-    assert client.get(f"/api/v1/trials/{trial_id}/reports").json() == []
+    assert client.get(f"/api/v1/trials/{trial_id}/reports").json()["reports"] == []
     assert Holder(client, "request-2").lease["token"] == 2
 
 

@@ -4,17 +4,13 @@ import json
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
-import uvicorn
 import yaml
 from typer.testing import CliRunner, Result
 
-from api.app import Server, create_app
 from nas_service.cli import app, main
 from nas_service.database import Database
 from nas_service.lifecycle.finish import finish
@@ -26,20 +22,11 @@ COMMANDS = sorted(command.name or command.callback.__name__ for command in app.r
 
 
 @pytest.fixture
-def server(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A served application on a free port; HOURGLASS_SERVER points to it."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    settings = Settings(home=tmp_path, database_url=database.url)
-    running = Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    monkeypatch.setenv("HOURGLASS_SERVER", url)
+def server(served: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A served application; HOURGLASS_SERVER points to it."""
+    monkeypatch.setenv("HOURGLASS_SERVER", served)
     monkeypatch.setenv("COLUMNS", "160")
-    yield url
-    running.should_exit = True
-    thread.join(10)
-    listener.close()
+    return served
 
 
 def hourglass(*arguments: str) -> Result:
