@@ -1,0 +1,197 @@
+"""One leased trial against a served application: every way in which it can end."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas_service.client import WorkerClient
+from nas_service.database import Database
+from nas_service.database.events import events_after
+from nas_service.database.trials import trial_by_id
+from nas_service.domain.states import FailureReason, TrialState
+from nas_service.domain.trial import Trial
+from nas_service.lifecycle import control
+from nas_service.lifecycle.overview import detail_of
+from nas_service.messages import Lease
+from tests.builders import a_request, enqueued, submitted
+from workers import trial as worker_trial
+from workers.bookshelf import Bookshelf
+from workers.training.network_file import load_network
+from workers.training.train import Diverged
+from workers.trial import work_on
+
+CPU = torch.device("cpu")
+LONG = {"epochs": 10_000, "batch_size": 16}
+
+
+@pytest.fixture
+def client(served: str) -> Iterator[WorkerClient]:
+    client = WorkerClient(served)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def shelf() -> Bookshelf:
+    return Bookshelf(data_dir=None, fetch=False)
+
+
+def a_lease(database: Database, client: WorkerClient, **search: object) -> Lease:
+    """Submit a search, enqueue one trial in it and lease that."""
+    enqueued(database, submitted(database, **search))
+    lease = client.lease(a_request())
+    assert lease is not None
+    return lease
+
+
+def never() -> bool:
+    return False
+
+
+def end_of(database: Database, lease: Lease) -> Trial:
+    with database.read() as connection:
+        trial = trial_by_id(connection, lease.trial_id)
+    assert trial is not None
+    return trial
+
+
+def test_a_trained_trial_is_completed_with_its_metrics_curve_and_network(
+    database: Database, client: WorkerClient, shelf: Bookshelf, served: str
+) -> None:
+    from nas_service.client import Client
+
+    lease = a_lease(database, client, arms={"hourglass": FIXED})
+    work_on(lease, client, shelf, CPU, never)
+    trial = end_of(database, lease)
+    assert trial.state is TrialState.COMPLETED
+    assert 5 < trial.metrics["eval"]["psnr_db"] < 30
+    assert set(trial.metrics) == {"eval", "test"}
+    assert trial.epochs_done == lease.recipe.epochs
+    assert trial.environment["device"]
+    with Client(served) as people:
+        assert load_network(people.network(trial.id)).projection_hash == trial.projection_hash
+
+
+FIXED = {
+    "family": "hourglass",
+    "w_in": "fixed_gaussian",
+    "d_z": [65, 128],
+    "d_h": [4, 32],
+    "depth": [1, 4],
+    "lr": [1e-3, 1e-2],
+}
+
+
+def test_replicates_and_several_learning_rates_are_all_stored_and_the_best_mean_counts(
+    database: Database, client: WorkerClient, shelf: Bookshelf
+) -> None:
+    arm = {**FIXED, "w_in": "learned", "lr": [1e-5, 3e-3, 4e-3]}
+    search_id = submitted(database, arms={"hourglass": arm}, recipe={"epochs": 2, "batch_size": 128, "replicates": 2})
+    enqueued(database, search_id, lr=None)
+    lease = client.lease(a_request())
+    work_on(lease, client, shelf, CPU, never)
+    trial = end_of(database, lease)
+    assert [(row["lr"], row["seed"]) for row in trial.replicates] == [
+        (lr, seed) for lr in (1e-5, 3e-3, 4e-3) for seed in (42, 43)
+    ]
+    means = {
+        lr: sum(row["metrics"]["eval"]["psnr_db"] for row in trial.replicates if row["lr"] == lr) / 2
+        for lr in (1e-5, 3e-3, 4e-3)
+    }
+    assert trial.lr == max(means, key=means.get)
+    assert trial.metrics["eval"]["psnr_db"] == pytest.approx(means[trial.lr])
+
+
+def test_a_missing_dataset_gives_the_trial_back_and_the_searchs_page_says_why(
+    database: Database, client: WorkerClient, tmp_path: Path
+) -> None:
+    shelf = Bookshelf(data_dir=tmp_path, fetch=False)
+    enqueued(database, search_id := submitted(database, dataset={"name": "mnist"}, arms={"hourglass": WIDE}), d_z=800)
+    lease = client.lease(a_request(datasets={"mnist": None}))
+    work_on(lease, client, shelf, CPU, never)
+    assert (end_of(database, lease).state, end_of(database, lease).attempt) == (TrialState.QUEUED, 0)
+    again = a_request("request-2", datasets={**shelf.offered, "mnist": None}, problems=shelf.problems)
+    assert client.lease(again) is None
+    with database.read() as connection:
+        search = detail_of(connection, control.require_search(connection, search_id))
+    assert "no live worker can read mnist" in search.waiting_because
+    assert "or allow fetching" in search.waiting_because
+
+
+WIDE = {"family": "hourglass", "d_z": [785, 900], "d_h": [4, 32], "depth": 1, "lr": [1e-3, 1e-2]}
+
+
+def test_other_images_under_the_same_name_give_the_trial_back_and_are_offered_no_more(
+    database: Database, client: WorkerClient, shelf: Bookshelf
+) -> None:
+    digest = f"sha256:{'1' * 64}"
+    lease = a_lease(database, client, dataset={"name": "digits", "digest": digest})
+    work_on(lease, client, shelf, CPU, never)
+    assert (end_of(database, lease).state, end_of(database, lease).attempt) == (TrialState.QUEUED, 0)
+    assert shelf.problems == {}
+    assert shelf.offered["digits"] not in (None, digest)
+    assert client.lease(a_request("request-2", datasets=shelf.offered)) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Diverged(3), FailureReason.DIVERGED),
+        (torch.OutOfMemoryError("no 8 GB left"), FailureReason.OUT_OF_MEMORY),
+        (RuntimeError("boom"), FailureReason.ERROR),
+    ],
+)
+def test_what_goes_wrong_in_training_is_the_trials_end_and_the_worker_lives_on(
+    database: Database,
+    client: WorkerClient,
+    shelf: Bookshelf,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: FailureReason,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(worker_trial, "run_trial", fails)
+    lease = a_lease(database, client)
+    work_on(lease, client, shelf, CPU, never)
+    trial = end_of(database, lease)
+    assert (trial.state, trial.reason) == (TrialState.FAILED, reason)
+    assert str(error) in trial.message
+
+
+def test_shutting_down_gives_the_trial_back(database: Database, client: WorkerClient, shelf: Bookshelf) -> None:
+    lease = a_lease(database, client, recipe=LONG)
+    work_on(lease, client, shelf, CPU, lambda: True)
+    assert (end_of(database, lease).state, end_of(database, lease).message) == (TrialState.QUEUED, "shutdown")
+
+
+@pytest.mark.parametrize(
+    ("verb", "state"), [(control.pause, TrialState.QUEUED), (control.cancel, TrialState.CANCELLED)]
+)
+def test_a_search_paused_or_cancelled_while_it_trains_ends_the_training(
+    database: Database, client: WorkerClient, shelf: Bookshelf, verb, state: TrialState
+) -> None:
+    lease = a_lease(database, client, recipe=LONG)
+    training = threading.Thread(target=work_on, args=(lease, client, shelf, CPU, never))
+    training.start()
+    with database.write() as connection:
+        verb(connection, lease.search_id)
+    training.join(20)
+    assert not training.is_alive()
+    assert end_of(database, lease).state is state
+
+
+def test_a_worker_that_lost_its_lease_throws_its_work_away(
+    database: Database, client: WorkerClient, shelf: Bookshelf
+) -> None:
+    lease = a_lease(database, client)
+    stale = lease.model_copy(update={"token": lease.token - 1})
+    work_on(stale, client, shelf, CPU, never)
+    assert end_of(database, lease).state is TrialState.LEASED
+    with database.read() as connection:
+        kinds = [event.kind for event in events_after(connection, lease.search_id, 0)]
+    assert "trial_completed" not in kinds
