@@ -3,7 +3,16 @@
 from pathlib import Path
 
 from nas_service.domain.tasks import Dataset
-from workers.training.datasets import DatasetError, DigestMismatch, LoadedDataset, available_datasets, load_dataset
+from workers.training.datasets import (
+    DatasetError,
+    DigestMismatch,
+    LoadedDataset,
+    available_datasets,
+    describe_dataset,
+    load_dataset,
+)
+
+MAX_PROBLEM = 4000  # characters of a problem that a worker tells
 
 
 class Bookshelf:
@@ -25,7 +34,8 @@ class Bookshelf:
         """The images of a dataset.
 
         Raises:
-            DatasetError: when they cannot be read or are other images; it is offered so no more.
+            DatasetError: when they cannot be read or are other images (it is offered so no more), or when the search
+                states facts of them that are not true (others may still be served).
         """
         if self._in_memory is not None and self._in_memory.dataset == dataset:
             return self._in_memory
@@ -35,8 +45,22 @@ class Bookshelf:
             self._digests[dataset.key] = error.found  # searches for these other images can still be served
             raise
         except DatasetError as error:
-            self.problems[dataset.key] = str(error)
+            if not self._is_readable(dataset.key):
+                self.problems[dataset.key] = str(error)[:MAX_PROBLEM]
             raise
         self._digests[dataset.key] = loaded.digest
         self._in_memory = loaded
         return loaded
+
+    def can_serve(self, dataset: Dataset) -> bool:
+        """Whether this dataset is offered as the search wants it, so that its trials would come here again."""
+        digest, expected = self._digests.get(dataset.key), dataset.expected_digest
+        is_offered = dataset.key in self._digests and dataset.key not in self.problems
+        return is_offered and (digest is None or expected is None or digest == expected)
+
+    def _is_readable(self, key: str) -> bool:
+        try:
+            load_dataset(describe_dataset(key, self._data_dir), self._data_dir, self._fetch)
+        except DatasetError:
+            return False
+        return True

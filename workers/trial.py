@@ -4,6 +4,7 @@ trained                          -> network, then the result `completed`
 diverged                         -> the result `failed: diverged`
 out of memory, any other error   -> the result `failed` with the message
 dataset missing or another one   -> given back; this worker no longer offers the dataset
+dataset of no use to the search  -> the result `failed: dataset`; no worker could do better
 told to stop, or shutting down   -> given back, or dropped when it is cancelled or lost
 """
 
@@ -66,7 +67,11 @@ def _train_and_hand_in(
             should_stop=should_stop,
         )
     except DatasetError as error:
-        client.release(lease, Release(reason="dataset", message=str(error)))
+        message = str(error)[:4000]
+        if shelf.can_serve(lease.dataset):  # given back, it would come here again at once, for ever
+            client.send_result(lease, Result(outcome="failed", reason=FailureReason.DATASET, message=message))
+        else:
+            client.release(lease, Release(reason="dataset", message=message))
     except Stopped:
         _stop(lease, client, heartbeat)
     except Diverged as error:

@@ -80,7 +80,7 @@ def check_costs_and_network(service: Service, shape, trial: Trial) -> None:
     assert trial.costs == Costs(**known_costs(trial.architecture, shape).model_dump())
     if trial.on_front:
         loaded = load_network(service.client.network(trial.id))
-        assert loaded.projection_hash == trial.projection_hash
+        assert loaded.projection_hashes == (trial.projection_hash,)
         assert sum(weight.numel() for weight in loaded.parameters() if weight.requires_grad) == counted
 
 

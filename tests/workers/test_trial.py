@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,7 +73,7 @@ def test_a_trained_trial_is_completed_with_its_metrics_curve_and_network(
     assert trial.epochs_done == lease.recipe.epochs
     assert trial.environment["device"]
     with Client(served) as people:
-        assert load_network(people.network(trial.id)).projection_hash == trial.projection_hash
+        assert load_network(people.network(trial.id)).projection_hashes == (trial.projection_hash,)
 
 
 FIXED = {
@@ -134,6 +135,28 @@ def test_other_images_under_the_same_name_give_the_trial_back_and_are_offered_no
     assert shelf.problems == {}
     assert shelf.offered["digits"] not in (None, digest)
     assert client.lease(a_request("request-2", datasets=shelf.offered)) is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "task", "why"),
+    [
+        ({"image_shape": [1, 8, 8]}, {"kind": "generative_classification"}, "has no labels"),
+        ({"image_shape": [1, 4, 16]}, {"kind": "denoising"}, "expected image_shape"),
+        ({"image_shape": [1, 8, 8], "classes": 7}, {"kind": "denoising"}, "the search states 7"),
+    ],
+)
+def test_data_of_no_use_to_one_search_ends_its_trial_and_is_still_offered_to_others(
+    database: Database, client: WorkerClient, tmp_path: Path, dataset: dict, task: dict, why: str
+) -> None:
+    np.savez(tmp_path / "own.npz", images=np.arange(20 * 64, dtype=np.uint8).reshape(20, 8, 8))
+    shelf = Bookshelf(data_dir=tmp_path, fetch=False)
+    enqueued(database, submitted(database, dataset={"path": "npz:own.npz", **dataset}, task=task))
+    lease = client.lease(a_request(datasets=shelf.offered))
+    work_on(lease, client, shelf, CPU, never)
+    trial = end_of(database, lease)
+    assert (trial.state, trial.reason) == (TrialState.FAILED, FailureReason.DATASET)
+    assert why in trial.message
+    assert shelf.problems == {}
 
 
 @pytest.mark.parametrize(

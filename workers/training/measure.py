@@ -3,17 +3,17 @@
 Everything is computed per image and averaged at the end, so no number depends on the batches used to compute it; PSNR
 alone is defined by batches of 128. Leaves out training.
 
-N: images, B: batch, C: channels, H, W: height and width, K: classes, P = C H W.
+R: replicates, N: images, B: batch, C: channels, H, W: height and width, K: classes, P = C H W.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workers.training.tasks import TaskSplit, make_batch
+from workers.training.tasks import TaskSplit, make_batches
 
 PSNR_BATCH = 128  # part of the definition of `psnr_db`, whatever the recipe's batch size
 LEAST_MSE = 1e-30
@@ -21,38 +21,47 @@ CHUNK = 4 * PSNR_BATCH  # images in memory at once
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # of a data range of 1
 
-Answer = Callable[[Tensor], Tensor]  # inputs (B, d_x) -> outputs (B, d_y) in [0, 1]
+Answer = Callable[[Tensor], Tensor]  # inputs (R, B, d_x) -> outputs (R, B, d_y) in [0, 1]
 
 
 @torch.no_grad()
-def measure(answer: Answer, split: TaskSplit, seed: int, *, brief: bool = False) -> dict[str, float]:
-    """Measure an answer on a whole split.
+def measure(answer: Answer, split: TaskSplit, seeds: Sequence[int], *, brief: bool = False) -> list[dict[str, float]]:
+    """Measure the answers of R replicates on a whole split.
 
     Args:
         answer: the network at evaluation, or a trivial answer.
         split: the images and the task.
-        seed: of the run; fixes the noise.
+        seeds: of the runs, one a replicate; each fixes the noise of its own.
         brief: only `mse` and `psnr_db`, for the report after each epoch.
 
     Returns:
-        `psnr_db`, `mse`, `ssim`, and `accuracy` for generative_classification.
+        For each replicate `psnr_db`, `mse`, `ssim`, and `accuracy` for generative_classification.
     """
     errors, similarities, hits = [], [], []
     for samples in torch.split(torch.arange(len(split), device=split.images.device), CHUNK):
-        inputs, targets = make_batch(split, samples, seed)
+        inputs, targets = make_batches(split, samples.expand(len(seeds), -1), seeds)
         outputs = answer(inputs)
-        errors.append((outputs - targets).square().mean(dim=1))  # (B,)
+        errors.append((outputs - targets).square().mean(dim=2))  # (R, B)
         if not brief:
-            similarities.append(ssim(outputs.view(-1, *split.image_shape), targets.view(-1, *split.image_shape)))
+            similarities.append(_as_images(ssim, outputs, targets, split))
             if split.prototypes is not None:
-                hits.append(nearest_prototype(outputs, split.prototypes) == split.labels[samples])
-    squared_errors = torch.cat(errors).cpu()  # (N,)
-    metrics = {"psnr_db": psnr_db(squared_errors), "mse": float(squared_errors.double().mean())}
-    if similarities:
-        metrics["ssim"] = float(torch.cat(similarities).double().mean())
-    if hits:
-        metrics["accuracy"] = float(torch.cat(hits).double().mean())
+                classes = nearest_prototype(outputs.flatten(0, 1), split.prototypes).view(outputs.shape[:2])
+                hits.append(classes == split.labels[samples])  # (R, B)
+    squared_errors = torch.cat(errors, dim=1).cpu()  # (R, N)
+    metrics = [{"psnr_db": psnr_db(row), "mse": float(row.double().mean())} for row in squared_errors]
+    for name, parts in (("ssim", similarities), ("accuracy", hits)):
+        if parts:
+            means = torch.cat(parts, dim=1).double().mean(dim=1).tolist()
+            metrics = [{**row, name: mean} for row, mean in zip(metrics, means, strict=True)]
     return metrics
+
+
+def _as_images(
+    compare: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor, split: TaskSplit
+) -> Tensor:
+    """Compare (R, B, P) outputs and targets image by image, (R, B)."""
+    shape = (-1, *split.image_shape)
+    return compare(outputs.reshape(shape), targets.reshape(shape)).view(outputs.shape[:2])
 
 
 def psnr_db(squared_errors: Tensor) -> float:

@@ -28,12 +28,13 @@ class ProjectionMismatch(NetworkFileError):
 
 
 def save_network(network: Network) -> bytes:
-    """Write a network as safetensors: trained weights and normalisation statistics, float32.
+    """Write a network of one replicate as safetensors: trained weights and normalisation statistics, float32.
 
     The header's metadata are `format`, `architecture` (JSON), `d_x`, `d_y`, `seed` and `projection_hash` (empty when
     W_in is not fixed at random).
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    assert len(network.seeds) == 1, "a file holds one replicate"
+    tensors = {name: tensor[0].detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     return save_tensors(tensors, metadata=_metadata(network))
 
 
@@ -58,10 +59,10 @@ def load_network(content: bytes) -> Network:
             "it is damaged or cut short"
         )
     network = Network(architecture, shape, seed)
-    if network.projection_hash != stated_hash:
+    if network.projection_hashes[0] != stated_hash:
         raise ProjectionMismatch(
-            f"the fixed W_in drawn from seed {seed} is {network.projection_hash}, but the network was trained with "
-            f"{stated_hash}; load it with the versions of this program and of numpy that trained it"
+            f"the fixed W_in drawn from seed {seed} is {network.projection_hashes[0]}, but the network was trained "
+            f"with {stated_hash}; load it with the versions of this program and of numpy that trained it"
         )
     _fill(network, content)
     return network.eval()
@@ -73,8 +74,8 @@ def _metadata(network: Network) -> dict[str, str]:
         "architecture": network.architecture.model_dump_json(),
         "d_x": str(network.shape.d_x),
         "d_y": str(network.shape.d_y),
-        "seed": str(network.seed),
-        "projection_hash": network.projection_hash or "",
+        "seed": str(network.seeds[0]),
+        "projection_hash": network.projection_hashes[0] or "",
     }
 
 
@@ -93,6 +94,7 @@ def _read_header(content: bytes) -> tuple[dict[str, Any], int]:
 
 def _fill(network: Network, content: bytes) -> None:
     try:
-        network.load_state_dict(load_tensors(content), strict=True)
+        tensors = {name: tensor[None] for name, tensor in load_tensors(content).items()}
+        network.load_state_dict(tensors, strict=True)
     except (SafetensorError, RuntimeError) as error:
         raise NetworkFileError(f"the network file's weights do not fit its architecture: {error}") from error

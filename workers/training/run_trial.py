@@ -1,4 +1,4 @@
-"""A trial: one architecture trained for every learning rate and every replicate, one after the other.
+"""A trial: one architecture trained for every learning rate, one after the other, with all replicates at once.
 
 Leaves out the training itself (`train.py`) and where its results go.
 """
@@ -17,7 +17,7 @@ from nas_service.domain.tasks import Task
 from nas_service.domain.trial import LearningRates
 from workers.training.datasets import LoadedDataset
 from workers.training.network import Network
-from workers.training.train import Diverged, ShouldStop, Training, train
+from workers.training.train import Diverged, ShouldStop, Training, train_replicates
 
 BASE_SEED = 42  # of the published protocol: run r is seeded 42 + r
 
@@ -76,23 +76,21 @@ def run_trial(
         Stopped: when `should_stop` said so.
     """
     rates = lr if isinstance(lr, tuple) else (lr,)
+    seeds = [base_seed + replicate for replicate in range(recipe.replicates)]
     rows: list[dict[str, Any]] = []
     finished: dict[float, list[Training]] = {}
     failure: Diverged | None = None
     for rate in rates:
-        trainings = []
-        for replicate in range(recipe.replicates):
-            seed, report = base_seed + replicate, _report_of(on_epoch, len(rows))
-            row = {"run": len(rows), "replicate": replicate, "seed": seed, "lr": rate}
-            try:
-                training = train(architecture, task, recipe, rate, seed, data, device, report, should_stop)
-            except Diverged as error:
-                failure = error
-                rows.append({**row, "metrics": None, "diverged_at_epoch": error.epoch})
-                continue
-            trainings.append(training)
-            rows.append({**row, "metrics": training.metrics, "diverged_at_epoch": None})
-        finished[rate] = trainings
+        report = _report_of(on_epoch, len(rows))
+        ended = train_replicates(architecture, task, recipe, rate, seeds, data, device, report, should_stop)
+        finished[rate] = [one for one in ended if isinstance(one, Training)]
+        for replicate, one in enumerate(ended):
+            row = {"run": len(rows), "replicate": replicate, "seed": seeds[replicate], "lr": rate}
+            if isinstance(one, Diverged):
+                failure = one
+                rows.append({**row, "metrics": None, "diverged_at_epoch": one.epoch})
+            else:
+                rows.append({**row, "metrics": one.metrics, "diverged_at_epoch": None})
     whole = {rate: trainings for rate, trainings in finished.items() if len(trainings) == recipe.replicates}
     if not whole:
         assert failure is not None
@@ -106,7 +104,7 @@ def run_trial(
         trivial=chosen.trivial,
         lr=best,
         replicates=tuple(rows),
-        seconds=sum(training.seconds for training in every),
+        seconds=sum(trainings[0].seconds for trainings in finished.values() if trainings),
         epochs=sum(training.epochs for training in every),
         network=chosen.network,
         projection_hash=chosen.projection_hash,
@@ -123,7 +121,8 @@ def mean_metrics(trainings: list[Training]) -> dict[str, dict[str, float]]:
     }
 
 
-def _report_of(on_epoch: OnRunEpoch | None, run: int) -> Callable[[int, dict[str, float]], None] | None:
+def _report_of(on_epoch: OnRunEpoch | None, first_run: int) -> OnRunEpoch | None:
+    """The same callback for one learning rate's replicates: their runs follow `first_run`."""
     if on_epoch is None:
         return None
-    return lambda epoch, metrics: on_epoch(run, epoch, metrics)
+    return lambda replicate, epoch, metrics: on_epoch(first_run + replicate, epoch, metrics)

@@ -9,6 +9,7 @@ Images stay bytes until a batch is made. Leaves out the noise itself (`noise.py`
 N: images, B: batch, C: channels, H, W: height and width, K: classes, P = C H W.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,8 +116,27 @@ def make_batch(
             return images, split.prototypes[split.labels[samples]]
 
 
+def make_batches(
+    split: TaskSplit,
+    samples: Tensor,
+    seeds: Sequence[int],
+    epoch: int = 0,
+    visits: Tensor | None = None,
+    augment: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Each replicate's batch by `make_batch`: inputs (R, B, d_x) and targets (R, B, d_y) for samples (R, B)."""
+    at = [None] * len(seeds) if visits is None else visits.unbind(0)
+    batches = [
+        make_batch(split, row, seed, epoch, visit, augment)
+        for row, seed, visit in zip(samples.unbind(0), seeds, at, strict=True)
+    ]
+    if len(batches) == 1:
+        return batches[0][0][None], batches[0][1][None]  # no copy
+    return torch.stack([inputs for inputs, _ in batches]), torch.stack([targets for _, targets in batches])
+
+
 def trivial_answer(split: TaskSplit, inputs: Tensor, train_labels: Tensor) -> Tensor:
-    """What one would answer without a network, (B, d_y) for inputs (B, d_x).
+    """What one would answer without a network, (R, B, d_y) for inputs (R, B, d_x).
 
     The noisy input itself, its bicubic enlargement, or the mean of the prototypes as the training labels mix them.
     """
@@ -126,10 +146,10 @@ def trivial_answer(split: TaskSplit, inputs: Tensor, train_labels: Tensor) -> Te
         case SuperResolution(factor=factor):
             channels, height, width = split.image_shape
             small = inputs.view(-1, channels, height // factor, width // factor)
-            return _resized(small, height, width).clamp(0, 1).flatten(1)
+            return _resized(small, height, width).clamp(0, 1).view(*inputs.shape[:2], -1)
         case GenerativeClassification():
             assert split.prototypes is not None
-            return split.prototypes[train_labels].mean(dim=0).expand(len(inputs), -1)
+            return split.prototypes[train_labels].mean(dim=0).expand(*inputs.shape[:2], -1)
 
 
 def _flipped(pixels: Tensor, visits: Tensor, augment: int) -> Tensor:

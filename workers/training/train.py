@@ -1,17 +1,17 @@
-"""The training loop: one network, one learning rate, one seed. Read `train` from top to bottom.
+"""The training loop: one network and learning rate, some seeds at once. Read `train_replicates` from top to bottom.
 
-AdamW on the MSE, batches made on the device, the last epoch's network measured. Leaves out replicates and lists of
-learning rates (`run_trial.py`), batches (`tasks.py`) and metrics (`measure.py`).
+AdamW on the MSE, batches made on the device, the last epoch's network measured. Leaves out lists of learning rates
+(`run_trial.py`), batches (`tasks.py`) and metrics (`measure.py`).
 
-B: batch, d_x, d_y: widths of input and output.
+R: replicates, B: batch, d_x, d_y: widths of input and output.
 """
 
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,14 +25,16 @@ from workers.training.datasets import LoadedDataset
 from workers.training.measure import Answer, measure
 from workers.training.network import Network
 from workers.training.noise import derived_seed
-from workers.training.tasks import make_batch, prepare, trivial_answer
+from workers.training.tasks import make_batches, prepare, trivial_answer
 
 STEPS_BETWEEN_POLLS = 10  # `should_stop` is asked this often
 GREY_MSE = 0.25  # a grey image is never further than this from pixels in [0, 1]
 ORDER = 1  # the purpose of a derived seed: the order of an epoch's images
 
 OnEpoch = Callable[[int, dict[str, float]], None]
+OnReplicateEpoch = Callable[[int, int, dict[str, float]], None]
 ShouldStop = Callable[[], bool]
+Precision = Literal["fp32", "bf16"]
 
 
 class Stopped(Exception):
@@ -55,11 +57,12 @@ class Diverged(ArithmeticError):
 class Training:
     """A trained network and what was measured."""
 
+    seed: int
     metrics: dict[str, dict[str, float]]  # {"eval": {"psnr_db": ...}, "test": {...}}
     trivial: dict[str, float]  # the same metrics of the task's trivial answer, on eval
-    seconds: float  # wall time, measuring included
+    seconds: float  # wall time, measuring included; of all replicates that were trained together
     epochs: int
-    network: Network  # on the device, in evaluation mode
+    network: Network  # on the CPU, in evaluation mode
     projection_hash: str | None  # of a fixed W_in
     environment: dict[str, Any]  # versions, device and precision
 
@@ -75,72 +78,126 @@ def train(
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Training:
-    """Train one network by the recipe and measure it. The same arguments on the same machine give the same bits.
+    """Train one network and measure it: `train_replicates` with a single seed.
+
+    Raises:
+        Diverged: when the loss is not finite or has exploded.
+    """
+    report = None if on_epoch is None else lambda _, epoch, metrics: on_epoch(epoch, metrics)
+    (ended,) = train_replicates(architecture, task, recipe, lr, (seed,), data, device, report, should_stop)
+    if isinstance(ended, Diverged):
+        raise ended
+    return ended
+
+
+def train_replicates(
+    architecture: Architecture,
+    task: Task,
+    recipe: Recipe,
+    lr: float,
+    seeds: Sequence[int],
+    data: LoadedDataset,
+    device: torch.device,
+    on_epoch: OnReplicateEpoch | None = None,
+    should_stop: ShouldStop | None = None,
+) -> list[Training | Diverged]:
+    """Train replicates of a network as one batched network by the recipe, and measure each.
+
+    Every replicate has its own weights, fixed W_in, order of images and noise from its seed, so that it ends as if it
+    had been trained alone (within the rounding of batched products). The same arguments on the same machine give the
+    same bits.
 
     Args:
         architecture: the network.
         task: what it is asked to produce.
-        recipe: how it trains; `replicates` is the caller's.
+        recipe: how it trains; its number of replicates is the caller's, who gives the seeds.
         lr: peak learning rate.
-        seed: of the weights, a fixed W_in, the order of images and the noise. The published run r has 42 + r.
+        seeds: one a replicate: of the weights, a fixed W_in, the order of images and the noise. The published run r
+            has 42 + r.
         data: the images.
         device: where to train.
-        on_epoch: called after each epoch with its number from 0 and {"train_mse", "mse", "psnr_db", "lr"}; the
-            latter are of the evaluation split.
+        on_epoch: called after each epoch for each replicate that goes on, with its number, the epoch from 0 and
+            {"train_mse", "mse", "psnr_db", "lr"}; mse and PSNR are of the evaluation split.
         should_stop: asked every few steps.
+
+    Returns:
+        For each seed the training, or how it diverged: its loss was not finite or has exploded.
 
     Raises:
         IllegalArchitecture: when the network does not fit the task.
         DatasetError: when the dataset lacks what the task needs.
-        Diverged: when the loss is not finite or has exploded.
         Stopped: when `should_stop` said so.
     """
     start = time.perf_counter()
     splits = prepare(task, data, device)
-    network = Network(architecture, task_shape(task, data.dataset), seed).to(device)
+    network = Network(architecture, task_shape(task, data.dataset), *seeds).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=recipe.weight_decay, fused=True)
     answer = _answer_of(network, recipe, device)
     images, steps = len(splits.train), steps_per_epoch(len(splits.train), recipe)
-    first_mse = math.inf
+    diverged: dict[int, Diverged] = {}
+    least_mse = [math.inf] * len(seeds)
     for epoch in range(recipe.epochs):
         network.train()
-        loss_sum, seen = torch.zeros((), device=device), 0
-        for step, items in enumerate(epoch_batches(images, recipe, seed, epoch, device)):
+        loss_sums, seen = torch.zeros(len(seeds), device=device), 0
+        for step, items in enumerate(epoch_batches(images, recipe, seeds, epoch, device)):  # items: (R, B)
             if should_stop is not None and step % STEPS_BETWEEN_POLLS == 0 and should_stop():
                 raise Stopped(epoch)
             optimizer.param_groups[0]["lr"] = lr * lr_factor(recipe, epoch, step, steps)
-            samples, visits = items % images, items // images  # (B,)
-            inputs, targets = make_batch(splits.train, samples, seed, epoch, visits, recipe.augment)
-            loss = F.mse_loss(answer(inputs), targets)  # inputs: (B, d_x), targets: (B, d_y)
+            samples, visits = items % images, items // images  # (R, B)
+            inputs, targets = make_batches(splits.train, samples, seeds, epoch, visits, recipe.augment)
+            # inputs: (R, B, d_x), targets: (R, B, d_y); the sum keeps each replicate's gradient its own
+            losses = F.mse_loss(answer(inputs), targets, reduction="none").mean(dim=(1, 2))  # (R,)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            losses.sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            loss_sum += loss.detach() * len(items)
-            seen += len(items)
+            loss_sums += losses.detach() * items.shape[1]
+            seen += items.shape[1]
         network.eval()
-        train_mse = float(loss_sum) / seen  # the only wait for the device in an epoch of training
-        measured = measure(answer, splits.eval, seed, brief=True)
-        if has_diverged(train_mse, first_mse) or not math.isfinite(measured["mse"]):
-            raise Diverged(epoch)
-        first_mse = min(first_mse, train_mse)
-        if on_epoch is not None:
-            on_epoch(epoch, {"train_mse": train_mse, **measured, "lr": optimizer.param_groups[0]["lr"]})
-    trivial = measure(lambda inputs: trivial_answer(splits.eval, inputs, splits.train.labels), splits.eval, seed)
-    metrics = {"eval": measure(answer, splits.eval, seed), "test": measure(answer, splits.test, seed)}
-    seconds = time.perf_counter() - start
-    environment = environment_of(recipe, device)
-    return Training(metrics, trivial, seconds, recipe.epochs, network, network.projection_hash, environment)
+        train_mse = (loss_sums / seen).tolist()  # the only wait for the device in an epoch of training
+        measured = measure(answer, splits.eval, seeds, brief=True)
+        for replicate in set(range(len(seeds))) - diverged.keys():
+            if has_diverged(train_mse[replicate], least_mse[replicate], measured[replicate]["mse"]):
+                diverged[replicate] = Diverged(epoch)
+                continue
+            least_mse[replicate] = min(least_mse[replicate], train_mse[replicate])
+            if on_epoch is not None:
+                row = {"train_mse": train_mse[replicate], **measured[replicate], "lr": optimizer.param_groups[0]["lr"]}
+                on_epoch(replicate, epoch, row)
+        if len(diverged) == len(seeds):
+            return list(diverged.values())
+    (trivial,) = measure(
+        lambda inputs: trivial_answer(splits.eval, inputs, splits.train.labels), splits.eval, seeds[:1]
+    )
+    on_eval, on_test = (measure(answer, split, seeds) for split in (splits.eval, splits.test))
+    seconds, environment = time.perf_counter() - start, environment_of(recipe, device)
+    return [
+        diverged.get(replicate)
+        or Training(
+            seed=seed,
+            metrics={"eval": on_eval[replicate], "test": on_test[replicate]},
+            trivial=trivial,
+            seconds=seconds,
+            epochs=recipe.epochs,
+            network=network.replicate(replicate),
+            projection_hash=network.projection_hashes[replicate],
+            environment=environment,
+        )
+        for replicate, seed in enumerate(seeds)
+    ]
 
 
-def epoch_batches(images: int, recipe: Recipe, seed: int, epoch: int, device: torch.device) -> Iterator[Tensor]:
-    """The epoch's batches of items (B,), each item = visit * images + image, in an order given by (seed, epoch).
+def epoch_batches(
+    images: int, recipe: Recipe, seeds: Sequence[int], epoch: int, device: torch.device
+) -> Iterator[Tensor]:
+    """The epoch's batches of items (R, B), each item = visit * images + image, in an order given by (seed, epoch).
 
     Drawn on the CPU, so that every device trains in the same order. A last batch of one image is left out, because
     BatchNorm has no statistics of it; a larger partial one is kept, as PyTorch's `DataLoader` does.
     """
-    generator = torch.Generator().manual_seed(derived_seed(seed, ORDER, epoch))
-    order = torch.randperm(images * recipe.augment, generator=generator).to(device)
-    return (batch for batch in torch.split(order, recipe.batch_size) if len(batch) > 1)
+    generators = [torch.Generator().manual_seed(derived_seed(seed, ORDER, epoch)) for seed in seeds]
+    orders = [torch.randperm(images * recipe.augment, generator=generator) for generator in generators]
+    order = torch.stack(orders).to(device)  # (R, images * augment)
+    return (batch for batch in torch.split(order, recipe.batch_size, dim=1) if batch.shape[1] > 1)
 
 
 def steps_per_epoch(images: int, recipe: Recipe) -> int:
@@ -160,17 +217,27 @@ def lr_factor(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
             return 1.0
 
 
-def has_diverged(train_mse: float, best_mse: float) -> bool:
+def has_diverged(train_mse: float, least_mse: float, eval_mse: float) -> bool:
     """Whether an epoch's loss is not finite, or worse than a grey image and than an epoch before.
 
     The sigmoid bounds the loss by 1, so an explosion shows as saturated, wrong pixels and not as a large number.
     """
-    return not math.isfinite(train_mse) or train_mse > max(GREY_MSE, best_mse)
+    finite = math.isfinite(train_mse) and math.isfinite(eval_mse)
+    return not finite or train_mse > max(GREY_MSE, least_mse)
 
 
-def precision_of(recipe: Recipe) -> str:
-    """The precision that a recipe trains in: fp32 or bf16."""
-    return "fp32" if recipe.precision == "auto" else recipe.precision
+def precision_of(recipe: Recipe, device: torch.device) -> Precision:
+    """The precision that a recipe trains in on a device: bf16 by itself where the hardware multiplies it faster."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    return "bf16" if has_fast_bf16(device) else "fp32"
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware: AMX or AVX-512 on a CPU, Ampere or later on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def environment_of(recipe: Recipe, device: torch.device) -> dict[str, Any]:
@@ -182,13 +249,15 @@ def environment_of(recipe: Recipe, device: torch.device) -> dict[str, Any]:
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
-        "precision": precision_of(recipe),
+        "precision": precision_of(recipe, device),
     }
 
 
 def _answer_of(network: Network, recipe: Recipe, device: torch.device) -> Answer:
+    in_bf16 = precision_of(recipe, device) == "bf16"
+
     def answer(inputs: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision_of(recipe) == "bf16"):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bf16):
             outputs: Tensor = network(inputs)
         return outputs
 

@@ -49,9 +49,9 @@ def networks(draw: st.DrawFn) -> tuple[Architecture, TaskShape]:
 @settings(max_examples=80, deadline=None)
 def test_weights_are_counted_as_torch_counts_them(drawn: tuple[Architecture, TaskShape]) -> None:
     architecture, shape = drawn
-    network, costs = Network(architecture, shape, seed=1), known_costs(architecture, shape)
+    network, costs = Network(architecture, shape, 1), known_costs(architecture, shape)
     trained = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
-    fixed = network.fixed_projection()
+    fixed = network.fixed_projections()
     assert costs.parameters_trainable == costs.parameters_stored == trained
     assert costs.parameters_in_memory == trained + (0 if fixed is None else fixed.numel())
 
@@ -60,12 +60,12 @@ def test_weights_are_counted_as_torch_counts_them(drawn: tuple[Architecture, Tas
 @settings(max_examples=60, deadline=None)
 def test_multiply_adds_are_half_the_flops_that_torch_counts(drawn: tuple[Architecture, TaskShape]) -> None:
     architecture, shape = drawn
-    network = Network(architecture, shape, seed=1).eval()
+    network = Network(architecture, shape, 1).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.rand(3, shape.d_x))
     counted = counter.get_total_flops() // 2 // 3
     if architecture.w_in is WIn.FIXED_SPARSE:  # torch multiplies the zeros too
-        fixed = network.fixed_projection()
+        fixed = network.fixed_projections()
         assert fixed is not None
         uses = 2 if architecture.w_out is WOut.TIED else 1
         counted -= uses * (fixed.numel() - int(fixed.count_nonzero()))
@@ -76,7 +76,7 @@ def test_multiply_adds_are_half_the_flops_that_torch_counts(drawn: tuple[Archite
 @settings(max_examples=60, deadline=None)
 def test_stored_bytes_are_the_files_without_its_header(drawn: tuple[Architecture, TaskShape]) -> None:
     architecture, shape = drawn
-    content = save_network(Network(architecture, shape, seed=1))
+    content = save_network(Network(architecture, shape, 1))
     header = 8 + int.from_bytes(content[:8], "little")
     assert known_costs(architecture, shape).bytes_stored == len(content) - header
 
@@ -85,6 +85,6 @@ def test_stored_bytes_are_the_files_without_its_header(drawn: tuple[Architecture
 @settings(max_examples=60, deadline=None)
 def test_outputs_have_the_tasks_width_and_lie_between_0_and_1(drawn: tuple[Architecture, TaskShape]) -> None:
     architecture, shape = drawn
-    outputs = Network(architecture, shape, seed=1)(torch.rand(5, shape.d_x))
+    outputs = Network(architecture, shape, 1)(torch.rand(5, shape.d_x))
     assert outputs.shape == (5, shape.d_y)
     assert bool(((outputs >= 0) & (outputs <= 1)).all())

@@ -7,6 +7,7 @@ import torch
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Denoising, GenerativeClassification, SuperResolution, Task
+from workers.training import train as train_module
 from workers.training.datasets import LoadedDataset, Split
 from workers.training.projection import draw_projection, projection_hash
 from workers.training.train import (
@@ -18,6 +19,7 @@ from workers.training.train import (
     lr_factor,
     steps_per_epoch,
     train,
+    train_replicates,
 )
 
 CPU = torch.device("cpu")
@@ -68,7 +70,7 @@ def test_the_same_seed_gives_the_same_network_to_the_bit(train_digits: Train) ->
 
 def test_training_leaves_a_fixed_projection_as_it_was_drawn(train_digits: Train) -> None:
     training = train_digits(w_in="fixed_orthogonal")
-    fixed = training.network.fixed_projection()
+    fixed = training.network.fixed_projections()
     assert fixed is not None
     drawn = draw_projection(training.network.architecture.w_in, 64, 80, 42)
     assert fixed.numpy().tobytes() == drawn.tobytes()
@@ -94,7 +96,7 @@ def test_a_learning_rate_far_too_high_diverges(train_digits: Train) -> None:
     [(float("nan"), 0.1, True), (float("inf"), 0.1, True), (0.3, 0.1, True), (0.3, 0.35, False), (0.2, 0.1, False)],
 )
 def test_diverged_is_worse_than_grey_and_than_before(train_mse: float, best_mse: float, diverged: bool) -> None:
-    assert has_diverged(train_mse, best_mse) is diverged
+    assert has_diverged(train_mse, best_mse, 0.1) is diverged
 
 
 def test_training_stops_within_a_few_steps_of_being_told(train_digits: Train) -> None:
@@ -131,14 +133,14 @@ def test_the_learning_rate_falls_as_the_schedule_says(schedule: str, expected: l
 
 def test_an_epoch_visits_every_image_as_often_as_augmentation_says() -> None:
     recipe = Recipe(epochs=1, batch_size=64, augment=4)
-    batches = list(epoch_batches(100, recipe, seed=1, epoch=0, device=CPU))
-    assert sorted(torch.cat(batches).tolist()) == list(range(400))
+    batches = list(epoch_batches(100, recipe, [1], 0, CPU))
+    assert sorted(torch.cat(batches, dim=1)[0].tolist()) == list(range(400))
     assert len(batches) == steps_per_epoch(100, recipe) == 7
 
 
 def test_the_order_differs_by_epoch_and_seed_only() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat(list(epoch_batches(50, Recipe(batch_size=8), seed, epoch, CPU))).tolist()
+        return torch.cat(list(epoch_batches(50, Recipe(batch_size=8), [seed], epoch, CPU)), dim=1)[0].tolist()
 
     assert order(1, 0) == order(1, 0)
     assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
@@ -147,8 +149,8 @@ def test_the_order_differs_by_epoch_and_seed_only() -> None:
 def test_a_last_batch_of_one_image_is_left_out() -> None:
     recipe = Recipe(batch_size=32)
     for images, sizes in ((65, [32, 32]), (66, [32, 32, 2]), (64, [32, 32])):
-        batches = list(epoch_batches(images, recipe, 1, 0, CPU))
-        assert [len(batch) for batch in batches] == sizes
+        batches = list(epoch_batches(images, recipe, [1], 0, CPU))
+        assert [batch.shape[1] for batch in batches] == sizes
         assert steps_per_epoch(images, recipe) == len(sizes)
 
 
@@ -156,3 +158,43 @@ def test_a_split_with_one_image_too_many_still_trains(train_digits: Train, digit
     few = Split(digits.train.images[:129], digits.train.labels[:129])
     data = LoadedDataset(digits.dataset, few, digits.eval, digits.test, 10, 16, digits.digest)
     assert train_digits(data=data, epochs=1).epochs == 1
+
+
+def test_replicates_trained_together_end_as_if_each_had_been_trained_alone(
+    train_digits: Train, digits, denoising
+) -> None:
+    recipe = Recipe(epochs=3, batch_size=64, precision="fp32")
+    architecture = train_digits(epochs=1).network.architecture
+    seen: list[tuple[int, int]] = []
+    together = train_replicates(
+        architecture, denoising, recipe, 3e-3, (42, 43, 44), digits, CPU, lambda r, epoch, _: seen.append((r, epoch))
+    )
+    alone = [train(architecture, denoising, recipe, 3e-3, seed, digits, CPU) for seed in (42, 43, 44)]
+    for one, other in zip(together, alone, strict=True):
+        assert isinstance(one, Training)
+        for split in ("eval", "test"):
+            assert one.metrics[split] == pytest.approx(other.metrics[split], abs=2e-3)
+        for name, weight in one.network.state_dict().items():
+            assert torch.allclose(weight, other.network.state_dict()[name], atol=1e-3), name
+    assert sorted(seen) == [(replicate, epoch) for replicate in range(3) for epoch in range(3)]
+    assert len({one.metrics["eval"]["psnr_db"] for one in together}) == 3
+
+
+def test_a_replicate_that_diverges_does_not_touch_the_others(
+    train_digits: Train, digits, denoising, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(epochs=2, batch_size=64, precision="fp32")
+    architecture = train_digits(epochs=1).network.architecture
+    built = train_module.Network
+
+    def with_a_broken_second(*arguments: object) -> torch.nn.Module:
+        network = built(*arguments)
+        if len(network.seeds) > 1:
+            network.w_out.data[1] = float("nan")
+        return network
+
+    monkeypatch.setattr(train_module, "Network", with_a_broken_second)
+    first, second = train_replicates(architecture, denoising, recipe, 3e-3, (42, 43), digits, CPU)
+    alone = train(architecture, denoising, recipe, 3e-3, 42, digits, CPU)
+    assert isinstance(second, Diverged)
+    assert first.metrics["eval"] == pytest.approx(alone.metrics["eval"], abs=2e-3)
