@@ -5,7 +5,7 @@ a connection. As many workers are woken as there are trials, the longest waiting
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -13,7 +13,8 @@ import structlog
 
 from nas_service.database import Database
 from nas_service.database.events import last_event_of
-from nas_service.database.leases import queued_trials_per_dataset
+from nas_service.database.leases import Need, queued_trials_per_need
+from nas_service.domain.devices import names_of
 
 log = structlog.get_logger()
 
@@ -22,10 +23,18 @@ log = structlog.get_logger()
 class _Waiter:
     """One call that waits."""
 
-    datasets: frozenset[str] = frozenset()  # a worker's: what it can train
+    # a worker's: what it can train, {key: digest or None}
+    datasets: Mapping[str, str | None] = field(default_factory=dict)
+    device: str = ""  # a worker's
     search_id: int | None = None  # a stream's: whose events
     after: int = 0  # a stream's: the newest event that it has
     rung: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def can_train(self, need: Need) -> bool:
+        """Whether its worker would be given a trial that needs this."""
+        if need.dataset not in self.datasets or need.device not in (None, *names_of(self.device)):
+            return False
+        return need.digest is None or self.datasets[need.dataset] in (None, need.digest)
 
 
 class Bell:
@@ -43,9 +52,9 @@ class Bell:
         """How many calls wait now."""
         return len(self._waiters)
 
-    async def wait_for_trial(self, datasets: Collection[str], seconds: float) -> bool:
-        """Wait until a trial on one of these datasets is queued; False when the time is over."""
-        return await self._wait(_Waiter(datasets=frozenset(datasets)), seconds)
+    async def wait_for_trial(self, datasets: Mapping[str, str | None], device: str, seconds: float) -> bool:
+        """Wait until a trial for these datasets ({key: digest}) and this device is queued; False when time is over."""
+        return await self._wait(_Waiter(datasets=datasets, device=device), seconds)
 
     async def wait_for_event(self, search_id: int, after: int, seconds: float) -> bool:
         """Wait until the search has an event with a higher number, or is gone; False when the time is over."""
@@ -91,12 +100,12 @@ class Bell:
                 if newest.get(waiter.search_id, waiter.after + 1) > waiter.after:  # a search that is gone is news
                     waiter.rung.set()
                 continue
-            mine = next((dataset for dataset in waiter.datasets if queued.get(dataset, 0) > 0), None)
+            mine = next((need for need, count in queued.items() if count > 0 and waiter.can_train(need)), None)
             if mine is not None:
                 queued[mine] -= 1
                 waiter.rung.set()
 
-    def _look(self, search_ids: list[int], for_workers: bool) -> tuple[dict[int, int], dict[str, int]]:
+    def _look(self, search_ids: list[int], for_workers: bool) -> tuple[dict[int, int], dict[Need, int]]:
         with self._database.read() as connection:
             newest = last_event_of(connection, search_ids) if search_ids else {}
-            return newest, queued_trials_per_dataset(connection) if for_workers else {}
+            return newest, queued_trials_per_need(connection) if for_workers else {}

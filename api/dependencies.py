@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from api.bell import Bell
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Connection, Database
+from nas_service.lifecycle.space import shortage_of_space
 from nas_service.settings import Settings
 
 
@@ -40,6 +41,10 @@ def _store(request: Request) -> ArtifactStore:
     return store
 
 
+def _shortage(request: Request) -> str | None:
+    return shortage_of_space(_store(request), _settings(request))
+
+
 def _bell(request: Request) -> Bell:
     bell: Bell = request.app.state.bell
     return bell
@@ -50,4 +55,5 @@ Reading = Annotated[Connection, Depends(_read, scope="function")]
 Writing = Annotated[Connection, Depends(_write, scope="function")]
 SettingsOf = Annotated[Settings, Depends(_settings)]
 Store = Annotated[ArtifactStore, Depends(_store)]
+Shortage = Annotated[str | None, Depends(_shortage)]  # why nothing may be leased: no space on the disk
 BellOf = Annotated[Bell, Depends(_bell)]

@@ -1,11 +1,10 @@
 """One renderer for every error: `{"error": ..., "faults": [...]}` with the right status."""
 
+import json
 from typing import Any
 
-import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from nas_service.artifacts import BrokenArtifact
@@ -13,40 +12,55 @@ from nas_service.domain.search import Fault, faults_of_errors
 from nas_service.lifecycle.errors import Conflict, LeaseLost, LifecycleError, NotFound, Unsuitable
 from nas_service.messages import Problem
 
-log = structlog.get_logger()
-
 _STATUS: dict[type[Exception], int] = {NotFound: 404, Conflict: 409, LeaseLost: 410, Unsuitable: 422}
 Responses = dict[int | str, dict[str, Any]]
+MAX_SHOWN = 1000  # characters of a faulty value
 
 NOT_FOUND: Responses = {404: {"model": Problem}}
 CONFLICT: Responses = {404: {"model": Problem}, 409: {"model": Problem}}
 LEASE_LOST: Responses = {409: {"model": Problem}, 410: {"model": Problem}}
-UNPROCESSABLE: Responses = {422: {"model": Problem}}
+UNPROCESSABLE: Responses = {400: {"model": Problem}, 422: {"model": Problem}}
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Teach the application to answer every error in the same form."""
 
     @app.exception_handler(LifecycleError)
-    async def _lifecycle(_request: Request, error: LifecycleError) -> JSONResponse:
+    async def _lifecycle(_request: Request, error: LifecycleError) -> Response:
         return problem(_STATUS[type(error)], str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
         faults = faults_of_errors(error.errors())
         named = "; ".join(f"{fault.field or 'body'}: {fault.message}" for fault in faults)
         return problem(422, named, faults)
 
     @app.exception_handler(BrokenArtifact)
-    async def _broken(_request: Request, error: BrokenArtifact) -> JSONResponse:
+    async def _broken(_request: Request, error: BrokenArtifact) -> Response:
         return problem(404, str(error))
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail))
+    async def _http(_request: Request, error: HTTPException) -> Response:
+        response = problem(error.status_code, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def _ours(_request: Request, _error: Exception) -> Response:  # what happened stands in the log
+        return problem(500, "the server failed at this; its log says why")
 
 
-def problem(status: int, message: str, faults: list[Fault] | None = None) -> JSONResponse:
-    """The response of an error."""
-    body = Problem.model_construct(error=message, faults=faults or [])
-    return JSONResponse(body.model_dump(mode="json", fallback=str), status_code=status)
+def problem(status: int, message: str, faults: list[Fault] | None = None) -> Response:
+    """The response of an error. What was sent may be anything: the body is ASCII and repeats no more than it must."""
+    shown = [fault.model_copy(update={"value": _shown(fault.value)}) for fault in faults or []]
+    body = Problem.model_construct(error=message, faults=shown).model_dump(mode="json", fallback=str)
+    return Response(json.dumps(body), status_code=status, media_type="application/json")
+
+
+def _shown(value: Any) -> Any:
+    """The value, or the beginning of its text where that is long."""
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, RecursionError):
+        return None
+    return value if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 from starlette.types import Scope
 
-from api.dependencies import Reading
+from api.dependencies import Reading, Shortage
 from api.paging import IdCursor, page_of
 from nas_service.analysis.charts import TITLES, arm_colours
 from nas_service.analysis.fronts import fronts_of_search
@@ -88,13 +88,13 @@ class ArmView:
 
 
 @router.get("/")
-def index(request: Request, connection: Reading, cursor: IdCursor = None) -> Response:
+def index(request: Request, connection: Reading, shortage: Shortage, cursor: IdCursor = None) -> Response:
     """List the searches, newest first."""
     stored = newest_searches(connection, SEARCHES_PER_PAGE + 1, cursor)
     page = page_of(stored, SEARCHES_PER_PAGE, lambda search: search.id)
     rows = []
     for search in page.items:
-        detail = detail_of(connection, search)
+        detail = detail_of(connection, search, shortage)
         rows.append({"search": detail, "done": sum(_done(detail, arm) for arm in detail.arms)})
     return _page(request, "index.html", rows=rows, next_cursor=page.next_cursor, is_first=cursor is None)
 
@@ -104,6 +104,7 @@ def search_page(
     request: Request,
     search_id: str,
     connection: Reading,
+    shortage: Shortage,
     cursor: IdCursor = None,
     arm: Annotated[str, Query(max_length=64)] = "",
     state: TrialState | Literal[""] = "",
@@ -113,7 +114,7 @@ def search_page(
         search = _search(connection, search_id)
     except NotFound as error:
         return _page(request, "not_found.html", status_code=404, message=str(error))
-    detail = detail_of(connection, search)
+    detail = detail_of(connection, search, shortage)
     trials = newest_trials(connection, search.id, TRIALS_PER_PAGE + 1, cursor, arm or None, state or None)
     page = page_of(trials, TRIALS_PER_PAGE, lambda trial: trial.id)
     return _page(

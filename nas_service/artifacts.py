@@ -6,8 +6,10 @@ A store is a folder or any fsspec URL (s3://bucket/prefix). Which files exist is
 import hashlib
 import os
 import secrets
+import shutil
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 
 class BrokenArtifact(OSError):
@@ -26,12 +28,17 @@ class ArtifactStore:
         target = self._at(path)
         temporary = f"{target}.{secrets.token_hex(4)}.part"
         self._files.makedirs(os.path.dirname(target), exist_ok=True)
-        with self._files.open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            if hasattr(file, "fileno"):
-                os.fsync(file.fileno())
-        self._files.mv(temporary, target)
+        try:
+            with self._files.open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                if hasattr(file, "fileno"):
+                    os.fsync(file.fileno())
+            self._files.mv(temporary, target)
+        except BaseException:  # the disk is full, say: a part of a file would fill it further
+            if self._files.exists(temporary):
+                self._files.rm_file(temporary)
+            raise
         return digest_of(content)
 
     def read(self, path: str, digest: str) -> bytes:
@@ -52,6 +59,10 @@ class ArtifactStore:
         """Remove a file; nothing happens when it is gone."""
         if self._files.exists(self._at(path)):
             self._files.rm_file(self._at(path))
+
+    def free_bytes(self) -> int | None:
+        """How much room the disk has; None for a store that is not a local folder."""
+        return shutil.disk_usage(self._root).free if isinstance(self._files, LocalFileSystem) else None
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}"

@@ -128,7 +128,10 @@ class Lease(Value):
     recipe: Recipe
     quality: str  # the metric by which the best of several learning rates is chosen
     quality_direction: Direction
+    measure: tuple[str, ...] = ()  # the costs that the worker's device is to measure
     keep_network: bool  # whether the server wants the trained network
+    checkpoint: Sha256 | None  # what an earlier worker left of the trial, to go on from; None to begin
+    checkpoint_seconds: float  # how often the server wants one
     lease_seconds: float
     heartbeat_seconds: float
 
@@ -180,7 +183,8 @@ class Result(Value):
     reason: FailureReason | None = None  # of a failed one
     message: Text | None = None
     lr: float | None = None  # the chosen one, when the arm trains several
-    metrics: dict[Literal["eval", "test"], Metrics] | None = None  # means over replicates
+    # means over replicates of the splits' metrics; `measured`: what the lease asked to measure
+    metrics: dict[Literal["eval", "test", "measured"], Metrics] | None = None
     trivial: Metrics | None = None  # the task's trivial answer on the evaluation split
     replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
     seconds: float = Field(default=0, ge=0)

@@ -21,7 +21,9 @@ class Settings(BaseSettings):
     fetch_datasets: bool = True  # whether a worker may download MNIST and its like
     lease_seconds: float = Field(default=60, gt=0)  # a lease lives so long without a heartbeat
     heartbeat_seconds: float = Field(default=15, gt=0)
+    checkpoint_seconds: float = Field(default=60, gt=0)  # how often a worker sends the state of its trial
     max_attempts: int = Field(default=3, ge=1)  # leases that may expire before a trial is called poison
+    min_free_bytes: int = Field(default=2**30, ge=0)  # below this, on the artifacts' disk, nothing is leased
     poll_seconds: float = Field(default=0.1, gt=0)  # how often the server and the scheduler look for news
 
     @property

@@ -25,6 +25,7 @@ class Heartbeat:
         self._client = client
         self._lease = lease
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._news: list[EpochReport] = []
         self._step = 0
         self._order: Order | None = None
@@ -63,9 +64,14 @@ class Heartbeat:
         while not self._ended.is_set():
             self._wake.wait(self._lease.heartbeat_seconds)
             self._wake.clear()
-            self._send()
+            self.send()
 
-    def _send(self) -> None:
+    def send(self) -> bool:
+        """Send one heartbeat with all news so far; returns whether they arrived."""
+        with self._sending:
+            return self._send()
+
+    def _send(self) -> bool:
         with self._lock:
             news, step = self._news, self._step
             self._news = []
@@ -80,3 +86,5 @@ class Heartbeat:
         else:
             if answer.action == "stop":
                 self._order = answer.reason
+            return True
+        return False

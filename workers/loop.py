@@ -17,6 +17,7 @@ import torch
 from nas_service.client import ApiError, ServerUnreachable, WorkerClient
 from nas_service.messages import Lease, LeaseRequest, WorkerInfo
 from workers.bookshelf import Bookshelf
+from workers.training.memory import free_bytes, keep_memory_compact
 from workers.trial import work_on
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ class Worker:
 
     def __init__(self, options: WorkerOptions) -> None:
         torch.set_num_threads(options.threads)
+        keep_memory_compact()
         self._options = options
         self._id = token_hex(8)
         self._device = pick_device(options.device)
@@ -111,7 +113,7 @@ class Worker:
             id=self._id,
             name=self._options.name,
             device=device_name(self._device),
-            memory_bytes=free_memory(self._device),
+            memory_bytes=free_bytes(self._device),
             labels=self._options.labels,
             version=version("hourglass-nas"),
             datasets=self._shelf.offered,
@@ -143,13 +145,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()})"
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Free bytes on the device, where they can be told."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None

@@ -5,10 +5,11 @@ diverged                         -> the result `failed: diverged`
 out of memory, any other error   -> the result `failed` with the message
 dataset missing or another one   -> given back; this worker no longer offers the dataset
 dataset of no use to the search  -> the result `failed: dataset`; no worker could do better
-told to stop, or shutting down   -> given back, or dropped when it is cancelled or lost
+told to stop, or shutting down   -> checkpoint, then given back; or dropped when it is cancelled or lost
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import torch
@@ -17,11 +18,15 @@ from nas_service.client import ApiError, LeaseLost, ServerUnreachable, WorkerCli
 from nas_service.domain.states import FailureReason
 from nas_service.messages import Lease, Release, ReplicateResult, Result
 from workers.bookshelf import Bookshelf
+from workers.courier import Courier
 from workers.heartbeat import Heartbeat
+from workers.training.checkpoint import CheckpointError
 from workers.training.datasets import DatasetError
+from workers.training.device_costs import measure_device_costs
 from workers.training.network_file import save_network
 from workers.training.run_trial import TrialOutcome, run_trial
 from workers.training.train import Diverged, Stopped
+from workers.training.turns import Turns
 
 log = structlog.get_logger()
 
@@ -31,8 +36,8 @@ def work_on(
 ) -> None:
     """Train the leased trial and hand in how it ended. Returns when the lease is over, whatever happened."""
     try:
-        with Heartbeat(client, lease) as heartbeat:
-            _train_and_hand_in(lease, client, shelf, device, heartbeat, shutting_down)
+        with Heartbeat(client, lease) as heartbeat, Courier(client, lease, heartbeat) as courier:
+            _train_and_hand_in(lease, client, shelf, device, heartbeat, courier, shutting_down)
     except LeaseLost as error:
         log.warning("lease lost, work thrown away", trial=lease.trial_id, why=str(error))
     except (ApiError, ServerUnreachable) as error:
@@ -45,27 +50,42 @@ def _train_and_hand_in(
     shelf: Bookshelf,
     device: torch.device,
     heartbeat: Heartbeat,
+    courier: Courier,
     shutting_down: Callable[[], bool],
 ) -> None:
-    def should_stop() -> bool:
+    turns = Turns(device)
+
+    def is_told_to_stop() -> bool:
         heartbeat.note_step()
         return heartbeat.order is not None or shutting_down()
 
+    def should_stop() -> bool:
+        turns.step_aside(is_told_to_stop)
+        return is_told_to_stop()
+
+    left = _left_by_another(lease, client)
     try:
         data = shelf.take(lease.dataset)
-        outcome = run_trial(
-            lease.architecture,
-            lease.task,
-            lease.recipe,
-            lease.lr,
-            data,
-            device,
-            objective=lease.quality,
-            direction=lease.quality_direction,
-            base_seed=lease.seed,
-            on_epoch=lambda training, epoch, metrics: heartbeat.note_epoch(training, epoch + 1, metrics),
-            should_stop=should_stop,
-        )
+        with turns.training(is_told_to_stop):
+            run = partial(
+                run_trial,
+                lease.architecture,
+                lease.task,
+                lease.recipe,
+                lease.lr,
+                data,
+                device,
+                objective=lease.quality,
+                direction=lease.quality_direction,
+                base_seed=lease.seed,
+                on_epoch=lambda training, epoch, metrics: heartbeat.note_epoch(training, epoch + 1, metrics),
+                should_stop=should_stop,
+                on_checkpoint=courier.note,
+            )
+            outcome = _from_where_it_was_left(lease, run, left)
+            measured = measure_device_costs(
+                lease.measure, outcome, lease.task, lease.recipe, data, device, turns, is_told_to_stop
+            )
     except DatasetError as error:
         message = str(error)[:4000]
         if shelf.can_serve(lease.dataset):  # given back, it would come here again at once, for ever
@@ -73,7 +93,7 @@ def _train_and_hand_in(
         else:
             client.release(lease, Release(reason="dataset", message=message))
     except Stopped:
-        _stop(lease, client, heartbeat)
+        _stop(lease, client, heartbeat, courier)
     except Diverged as error:
         client.send_result(lease, Result(outcome="failed", reason=FailureReason.DIVERGED, message=str(error)))
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -86,12 +106,12 @@ def _train_and_hand_in(
     else:
         if lease.keep_network:
             client.send_network(lease, save_network(outcome.network))
-        _hand_in(lease, client, outcome)
+        _hand_in(lease, client, outcome, measured)
 
 
-def _hand_in(lease: Lease, client: WorkerClient, outcome: TrialOutcome) -> None:
+def _hand_in(lease: Lease, client: WorkerClient, outcome: TrialOutcome, measured: dict[str, float]) -> None:
     try:
-        client.send_result(lease, _completed(outcome))
+        client.send_result(lease, _completed(outcome, measured))
     except LeaseLost:
         raise
     except ApiError as error:  # the server has no use for this result: the trial ends all the same, with the reason
@@ -99,18 +119,43 @@ def _hand_in(lease: Lease, client: WorkerClient, outcome: TrialOutcome) -> None:
         client.send_result(lease, Result(outcome="failed", reason=FailureReason.ERROR, message=message))
 
 
-def _stop(lease: Lease, client: WorkerClient, heartbeat: Heartbeat) -> None:
+def _left_by_another(lease: Lease, client: WorkerClient) -> bytes | None:
+    """The checkpoint of whoever trained this before; None when there is none, or it cannot be had."""
+    if lease.checkpoint is None:
+        return None
+    try:
+        return client.checkpoint(lease)
+    except LeaseLost:
+        raise
+    except ApiError as error:
+        log.warning("no checkpoint, training from the beginning", trial=lease.trial_id, why=str(error))
+        return None
+
+
+def _from_where_it_was_left(lease: Lease, run: Callable[..., TrialOutcome], left: bytes | None) -> TrialOutcome:
+    if left is None:
+        return run()
+    log.info("going on from a checkpoint", trial=lease.trial_id, megabytes=round(len(left) / 1e6, 1))
+    try:
+        return run(resume_from=left)
+    except CheckpointError as error:
+        log.warning("checkpoint of no use, training from the beginning", trial=lease.trial_id, why=str(error))
+        return run()
+
+
+def _stop(lease: Lease, client: WorkerClient, heartbeat: Heartbeat, courier: Courier) -> None:
     if heartbeat.order in ("cancelled", "lost"):
         log.info("trial dropped", trial=lease.trial_id, why=heartbeat.order)
     else:
+        courier.send()
         client.release(lease, Release(reason="paused" if heartbeat.order == "paused" else "shutdown"))
 
 
-def _completed(outcome: TrialOutcome) -> Result:
+def _completed(outcome: TrialOutcome, measured: dict[str, float]) -> Result:
     return Result(
         outcome="completed",
         lr=outcome.lr,
-        metrics=outcome.metrics,
+        metrics={**outcome.metrics, **({"measured": measured} if measured else {})},
         trivial=outcome.trivial,
         replicates=[ReplicateResult.model_validate(row) for row in outcome.replicates],
         seconds=outcome.seconds,

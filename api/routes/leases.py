@@ -1,4 +1,4 @@
-"""What workers call: lease, report, result, network, release, goodbye. Every call may be repeated safely."""
+"""What workers call: lease, report, checkpoint, result, network, release, goodbye. Each may be repeated safely."""
 
 import asyncio
 from time import monotonic
@@ -7,13 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Header, Path, Request, Response
 
 from api.bell import Bell
-from api.dependencies import BellOf, DatabaseOf, SettingsOf, Store, Writing
-from api.errors import LEASE_LOST, UNPROCESSABLE
+from api.dependencies import BellOf, DatabaseOf, SettingsOf, Shortage, Store, Writing
+from api.errors import LEASE_LOST, NOT_FOUND, UNPROCESSABLE
+from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.domain.trial import Trial
+from nas_service.lifecycle.checkpoints import keep_checkpoint, read_checkpoint
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import dismiss, lease, release, report
 from nas_service.lifecycle.networks import store_network
+from nas_service.lifecycle.space import shortage_of_space
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
 from nas_service.settings import Settings
 
@@ -28,12 +31,18 @@ Digest = Annotated[str, Header(alias="Content-Digest", pattern=r"^sha256:[0-9a-f
 
 @router.post("/leases", response_model=Lease, responses=UNPROCESSABLE | {204: {"description": "nothing to train"}})
 async def request_lease(
-    request: LeaseRequest, call: Request, database: DatabaseOf, bell: BellOf, settings: SettingsOf
+    request: LeaseRequest,
+    call: Request,
+    database: DatabaseOf,
+    bell: BellOf,
+    store: Store,
+    settings: SettingsOf,
+    shortage: Shortage,
 ) -> Lease | Response:
-    """Lease the next trial; waits up to `wait_seconds` for one."""
+    """Lease the next trial; waits up to `wait_seconds` for one. Nothing is leased while the disk lacks space."""
     deadline = monotonic() + request.wait_seconds
-    while (granted := await asyncio.to_thread(_try_lease, database, request, settings)) is None:
-        if not await _wait_for_trial(request, call, bell, deadline):
+    while (granted := await asyncio.to_thread(_try_lease, database, store, request, settings)) is None:
+        if not await _wait_for_trial(request, call, bell, deadline, is_short=shortage is not None):
             return Response(status_code=204)
     return granted
 
@@ -50,6 +59,26 @@ def put_report(
 def post_result(lease_id: LeaseId, token: Token, result: Result, connection: Writing) -> Trial:
     """End the trial. The same result again is accepted, a different one is not."""
     return finish(connection, lease_id, token, result)
+
+
+@router.put("/leases/{lease_id}/checkpoint", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
+def put_checkpoint(
+    lease_id: LeaseId,
+    token: Token,
+    digest: Digest,
+    content: Annotated[bytes, Body(media_type="application/octet-stream")],
+    database: DatabaseOf,
+    store: Store,
+) -> None:
+    """Bring the state of the training; it takes the place of the one before."""
+    keep_checkpoint(database, store, lease_id, token, content, digest)
+
+
+@router.get("/leases/{lease_id}/checkpoint", response_class=Response, responses=NOT_FOUND | LEASE_LOST | UNPROCESSABLE)
+def get_checkpoint(lease_id: LeaseId, token: Token, database: DatabaseOf, store: Store) -> Response:
+    """The state from which the lease's holder goes on; its digest stands in the lease."""
+    content = read_checkpoint(database, store, lease_id, token)
+    return Response(content, media_type="application/octet-stream")
 
 
 @router.put("/leases/{lease_id}/network", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
@@ -71,10 +100,14 @@ def post_release(lease_id: LeaseId, token: Token, message: Release, connection: 
     release(connection, lease_id, token, message)
 
 
-async def _wait_for_trial(request: LeaseRequest, call: Request, bell: Bell, deadline: float) -> bool:
+async def _wait_for_trial(request: LeaseRequest, call: Request, bell: Bell, deadline: float, is_short: bool) -> bool:
     """Wait in slices: a trial is not for a worker that has died or gone while it waited."""
+    worker = request.worker
+    usable = {key: digest for key, digest in worker.datasets.items() if key not in worker.problems}
+    if is_short:  # no trial may be leased, so none shall ring
+        usable = {}
     while (rest := deadline - monotonic()) > 0 and not bell.closed:
-        rung = await bell.wait_for_trial(request.worker.datasets, min(rest, SLICE_SECONDS))
+        rung = await bell.wait_for_trial(usable, worker.device, min(rest, SLICE_SECONDS))
         if await call.is_disconnected():
             return False
         if rung:
@@ -82,9 +115,10 @@ async def _wait_for_trial(request: LeaseRequest, call: Request, bell: Bell, dead
     return False
 
 
-def _try_lease(database: Database, request: LeaseRequest, settings: Settings) -> Lease | None:
+def _try_lease(database: Database, store: ArtifactStore, request: LeaseRequest, settings: Settings) -> Lease | None:
+    shortage = shortage_of_space(store, settings)
     with database.write() as connection:
-        return lease(connection, request, settings)
+        return lease(connection, request, settings, shortage)
 
 
 @router.delete("/workers/{worker_id}", status_code=204, responses=UNPROCESSABLE)

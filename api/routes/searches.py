@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 
-from api.dependencies import Reading, Writing
+from api.dependencies import Reading, Shortage, Writing
 from api.errors import CONFLICT, NOT_FOUND, UNPROCESSABLE
 from api.paging import IdCursor, Limit, page_of
 from nas_service.analysis.charts import front_figure
@@ -24,48 +24,50 @@ SearchId = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 @router.post("", status_code=201, responses=UNPROCESSABLE)
-def submit(search: Search, connection: Writing, response: Response) -> SearchDetail:
+def submit(search: Search, connection: Writing, shortage: Shortage, response: Response) -> SearchDetail:
     """Submit a search; it runs from now on."""
     stored = control.submit(connection, search)
     response.headers["Location"] = f"/api/v1/searches/{stored.id}"
-    return detail_of(connection, stored)
+    return detail_of(connection, stored, shortage)
 
 
 @router.get("", responses=UNPROCESSABLE)
-def list_searches(connection: Reading, limit: Limit = 50, cursor: IdCursor = None) -> Page[SearchDetail]:
+def list_searches(
+    connection: Reading, shortage: Shortage, limit: Limit = 50, cursor: IdCursor = None
+) -> Page[SearchDetail]:
     """List searches, newest first."""
     page = page_of(newest_searches(connection, limit + 1, cursor), limit, lambda search: search.id)
-    return Page(items=[detail_of(connection, search) for search in page.items], next_cursor=page.next_cursor)
+    return Page(items=[detail_of(connection, search, shortage) for search in page.items], next_cursor=page.next_cursor)
 
 
 @router.get("/{search_id}", responses=NOT_FOUND | UNPROCESSABLE)
-def show(search_id: SearchId, connection: Reading) -> SearchDetail:
+def show(search_id: SearchId, connection: Reading, shortage: Shortage) -> SearchDetail:
     """Show a search, how far it is, and why nothing runs when nothing runs."""
-    return detail_of(connection, require_search(connection, search_id))
+    return detail_of(connection, require_search(connection, search_id), shortage)
 
 
 @router.post("/{search_id}/pause", responses=CONFLICT | UNPROCESSABLE)
-def pause(search_id: SearchId, connection: Writing) -> SearchDetail:
+def pause(search_id: SearchId, connection: Writing, shortage: Shortage) -> SearchDetail:
     """Lease nothing more; running trials go back to the queue."""
-    return detail_of(connection, control.pause(connection, search_id))
+    return detail_of(connection, control.pause(connection, search_id), shortage)
 
 
 @router.post("/{search_id}/resume", responses=CONFLICT | UNPROCESSABLE)
-def resume(search_id: SearchId, connection: Writing) -> SearchDetail:
+def resume(search_id: SearchId, connection: Writing, shortage: Shortage) -> SearchDetail:
     """Let a paused search run again."""
-    return detail_of(connection, control.resume(connection, search_id))
+    return detail_of(connection, control.resume(connection, search_id), shortage)
 
 
 @router.post("/{search_id}/cancel", responses=CONFLICT | UNPROCESSABLE)
-def cancel(search_id: SearchId, connection: Writing) -> SearchDetail:
+def cancel(search_id: SearchId, connection: Writing, shortage: Shortage) -> SearchDetail:
     """End a search; its finished trials stay."""
-    return detail_of(connection, control.cancel(connection, search_id))
+    return detail_of(connection, control.cancel(connection, search_id), shortage)
 
 
 @router.post("/{search_id}/extend", responses=CONFLICT | UNPROCESSABLE)
-def extend(search_id: SearchId, request: Extend, connection: Writing) -> SearchDetail:
+def extend(search_id: SearchId, request: Extend, connection: Writing, shortage: Shortage) -> SearchDetail:
     """Give every arm a larger budget; a finished search runs again."""
-    return detail_of(connection, control.extend(connection, search_id, request.budget))
+    return detail_of(connection, control.extend(connection, search_id, request.budget), shortage)
 
 
 @router.delete("/{search_id}", status_code=204, responses=CONFLICT | UNPROCESSABLE)
@@ -77,7 +79,11 @@ def delete(search_id: SearchId, connection: Writing) -> None:
 FormatOf = Annotated[Literal["json", "csv"], Query(alias="format")]
 
 
-@router.get("/{search_id}/front", response_model=Front, responses=NOT_FOUND | UNPROCESSABLE)
+@router.get(
+    "/{search_id}/front",
+    response_model=Front,
+    responses=NOT_FOUND | UNPROCESSABLE | {200: {"content": {"text/csv": {}}}},
+)
 def front(search_id: SearchId, connection: Reading, format_: FormatOf = "json") -> Front | Response:
     """The non-dominated completed trials per arm and of the union, with hypervolumes."""
     fronts = fronts_of_search(require_search(connection, search_id), front_trials(connection, search_id))
@@ -87,7 +93,11 @@ def front(search_id: SearchId, connection: Reading, format_: FormatOf = "json") 
     return Response("".join(csv_lines(rows)), media_type="text/csv")
 
 
-@router.get("/{search_id}/plot", response_class=Response, responses=NOT_FOUND | UNPROCESSABLE)
+@router.get(
+    "/{search_id}/plot",
+    response_class=Response,
+    responses=NOT_FOUND | UNPROCESSABLE | {200: {"content": {"application/json": {}}}},
+)
 def plot(search_id: SearchId, connection: Reading) -> Response:
     """The Pareto plot as a Plotly figure (JSON): every completed trial, and each arm's front."""
     search = require_search(connection, search_id)

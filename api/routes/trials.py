@@ -1,4 +1,4 @@
-"""Trials: list as JSON pages or one CSV, show, curves, the trained network; enqueue a given architecture."""
+"""Trials: list as JSON pages or one CSV, show, curves, the trained network and its pin; enqueue an architecture."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
 from nas_service.lifecycle.control import require_search
 from nas_service.lifecycle.errors import NotFound
-from nas_service.lifecycle.networks import read_network
+from nas_service.lifecycle.networks import pin_network, read_network, unpin_network
 from nas_service.messages import Curves, Enqueue, Page
 
 router = APIRouter(tags=["trials"])
@@ -74,13 +74,29 @@ def reports(trial_id: TrialId, connection: Reading) -> Curves:
     return Curves(trial_id=trial_id, reports=reports_of_trial(connection, trial_id))
 
 
-@router.get("/trials/{trial_id}/network", response_class=Response, responses=NOT_FOUND | UNPROCESSABLE)
+@router.get(
+    "/trials/{trial_id}/network",
+    response_class=Response,
+    responses=NOT_FOUND | UNPROCESSABLE | {200: {"content": {"application/octet-stream": {}}}},
+)
 def network(trial_id: TrialId, connection: Reading, store: Store) -> Response:
     """The trained network of a trial on a front, as safetensors."""
     _require_trial(connection, trial_id)
     headers = {"Content-Disposition": f'attachment; filename="trial-{trial_id}.safetensors"'}
     content = read_network(connection, store, trial_id)
     return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+@router.post("/trials/{trial_id}/network/pin", status_code=204, responses=CONFLICT | UNPROCESSABLE)
+def pin(trial_id: TrialId, connection: Writing) -> None:
+    """Keep the network for good, also off the front."""
+    pin_network(connection, trial_id)
+
+
+@router.delete("/trials/{trial_id}/network/pin", status_code=204, responses=CONFLICT | UNPROCESSABLE)
+def unpin(trial_id: TrialId, connection: Writing) -> None:
+    """Keep the network no longer than the search's `keep_networks` says; off the front it has another day."""
+    unpin_network(connection, trial_id)
 
 
 def _require_trial(connection: Reading, trial_id: int) -> Trial:

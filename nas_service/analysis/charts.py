@@ -11,7 +11,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nas_service.domain.costs import known_costs
 from nas_service.domain.front import minimised, non_dominated
 from nas_service.domain.objectives import Objective
 from nas_service.domain.records import StoredSearch
@@ -27,6 +26,11 @@ TITLES = {
     "parameters_in_memory": "parameters in memory",
     "macs": "multiply-adds per example",
     "bytes_stored": "stored bytes",
+    "train_flops": "FLOPs of one training",
+    "latency_ms": "latency of 1 example, ms",
+    "latency_batch256_ms": "latency of 256 examples, ms",
+    "peak_memory_bytes": "peak memory in training, bytes",
+    "train_seconds": "seconds of one training",
     "psnr_db": "PSNR, dB",
     "ssim": "SSIM",
     "mse": "MSE",
@@ -57,8 +61,8 @@ _POINT = ("id", "number", "architecture.family", "architecture.d_z", "architectu
 class Axes:
     """Which objective stands where."""
 
-    x: Objective  # the first known cost
-    y: Objective  # the first measured objective
+    x: Objective  # the first cost, a known one before a measured one
+    y: Objective  # the first quality
     others: tuple[Objective, ...]  # a third one, told in the hover only
 
 
@@ -88,10 +92,10 @@ def arm_colours(search: Search) -> dict[str, str]:
 
 
 def axes_of(search: Search) -> Axes:
-    """The first known cost against the first measured objective."""
+    """The first cost, a known one before a measured one, against the first quality; without a cost another quality."""
     y = search.quality
-    x = next((row for row in search.objectives if row.is_known), None)
-    x = x or next(row for row in search.objectives if row is not y)
+    others = [row for row in search.objectives if row is not y]
+    x = min(others, key=lambda row: (not row.is_known, row.is_quality))
     return Axes(x=x, y=y, others=tuple(row for row in search.objectives if row not in (x, y)))
 
 
@@ -99,16 +103,11 @@ def arm_points(search: Search, axes: Axes, trials: Sequence[Trial]) -> ArmPoints
     """Sort an arm's completed trials into dominated ones, its front, and the corners of the staircase."""
     keep = non_dominated(trial_points(trials, search.objectives))
     front = [trial for trial, stays in zip(trials, keep, strict=True) if stays]
-    values = [[_at(trial, path_of(axes.x)), _at(trial, path_of(axes.y))] for trial in front]
+    values = [[_at(trial, axes.x.path), _at(trial, axes.y.path)] for trial in front]
     flat = minimised(values, (axes.x, axes.y))
     corners = [row for row, stays in enumerate(non_dominated(flat)) if stays]
     stairs = [front[row] for row in sorted(corners, key=lambda row: (*flat[row], front[row].id))]
     return ArmPoints([trial for trial, stays in zip(trials, keep, strict=True) if not stays], front, stairs)
-
-
-def path_of(objective: Objective) -> str:
-    """Where a trial keeps the value of an objective."""
-    return f"costs.{objective.name}" if objective.is_known else f"metrics.eval.{objective.name}"
 
 
 def is_drawn_log(search: Search, objective: Objective) -> bool:
@@ -122,8 +121,8 @@ def is_drawn_log(search: Search, objective: Objective) -> bool:
 def _cost_range(search: Search, objective: Objective) -> tuple[float, float]:
     """The smallest and the largest legal value of a known cost in any arm."""
     shape, arms = search.shape, search.arms.values()
-    low = min(getattr(known_costs(arm.smallest(shape), shape), objective.name) for arm in arms)
-    high = max(getattr(known_costs(arm.largest(shape), shape), objective.name) for arm in arms)
+    low = min(getattr(search.costs_of(arm.smallest(shape)), objective.name) for arm in arms)
+    high = max(getattr(search.costs_of(arm.largest(shape)), objective.name) for arm in arms)
     return float(low), float(min(high, search.limits.of(objective.name) or high))
 
 
@@ -136,8 +135,8 @@ def _traces(search: Search, axes: Axes, arm: str, points: ArmPoints, colour: str
             legendgroup=arm,
             showlegend=part == "front",
             meta={"arm": arm, "part": part},
-            x=[_at(trial, path_of(axes.x)) for trial in trials] or [None],  # without any point the legend would go
-            y=[_at(trial, path_of(axes.y)) for trial in trials] or [None],
+            x=[_at(trial, axes.x.path) for trial in trials] or [None],  # without any point the legend would go
+            y=[_at(trial, axes.y.path) for trial in trials] or [None],
             customdata=[[_at(trial, path) for path in paths] for trial in trials],
             **look,
         )
@@ -178,7 +177,8 @@ def _axis(search: Search, objective: Objective, is_empty: bool) -> dict[str, Any
         "automargin": True,
     }
     if not objective.is_known:
-        return axis | {"showticklabels": not is_empty}
+        in_bytes = {"tickformat": "~s"} if objective.unit == "bytes" else {}
+        return axis | {"showticklabels": not is_empty} | in_bytes
     ends = _cost_range(search, objective)
     fixed = {"range": [log10(max(end, 1)) for end in ends] if is_log else list(ends)}
     return axis | {"tickformat": "~s"} | (fixed if is_empty else {})
@@ -188,8 +188,8 @@ def _meta(search: StoredSearch, axes: Axes) -> dict[str, Any]:
     """What a page needs to go on from here: the events behind `last_event` are not in the figure yet."""
     return {
         "last_event": search.last_event,
-        "x": path_of(axes.x),
-        "y": path_of(axes.y),
+        "x": axes.x.path,
+        "y": axes.y.path,
         "x_direction": axes.x.direction,
         "y_direction": axes.y.direction,
         "customdata": list(_point_paths(axes)),
@@ -197,7 +197,7 @@ def _meta(search: StoredSearch, axes: Axes) -> dict[str, Any]:
 
 
 def _point_paths(axes: Axes) -> tuple[str, ...]:
-    return (*_POINT, *(path_of(objective) for objective in axes.others))
+    return (*_POINT, *(objective.path for objective in axes.others))
 
 
 def _hover(axes: Axes) -> str:
@@ -212,7 +212,9 @@ def _hover(axes: Axes) -> str:
 
 
 def _hover_line(objective: Objective, place: str) -> str:
-    if objective.is_known:
+    if objective.name == "train_flops":
+        return f"%{{{place}:.4~s}} {TITLES[objective.name]}"
+    if objective.is_known or objective.unit == "bytes":
         return f"%{{{place}:,d}} {TITLES[objective.name]}"
     if objective.unit == "dB":
         return f"%{{{place}:.2f}} dB"

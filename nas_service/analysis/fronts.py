@@ -25,10 +25,17 @@ def fronts_of_search(search: StoredSearch, candidates: Sequence[Trial]) -> Front
 
 
 def reference_point(search: StoredSearch) -> list[float | None]:
-    """The worst value that counts on each axis (see `Search.known_reference`); None where it needs the first result."""
-    trivial = search.trivial or {}
-    known = [(objective, search.spec.known_reference(objective)) for objective in search.spec.objectives]
-    return [trivial.get(objective.name) if value is None else value for objective, value in known]
+    """The worst value that counts on each axis (see `Search.known_reference`).
+
+    None where it needs the first result, or where the trivial answer's value has no place on a log scale.
+    """
+    return [_reference(search, objective) for objective in search.spec.objectives]
+
+
+def _reference(search: StoredSearch, objective: Objective) -> float | None:
+    known = search.spec.known_reference(objective)
+    value = (search.trivial or {}).get(objective.name) if known is None else known
+    return None if value is not None and objective.scale == "log" and value <= 0 else value
 
 
 def _front_part(

@@ -7,10 +7,9 @@ from typing import Any
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.costs import Costs
-from nas_service.domain.objectives import OBJECTIVE_KINDS
+from nas_service.domain.objectives import MEASURED_COSTS, QUALITIES
 from nas_service.domain.trial import Trial
 
-_METRICS = [name for name, kind in OBJECTIVE_KINDS.items() if not kind.is_known]
 _PLAIN_FRONT = ["id", "arm", "number", "state", "reason", "message", "origin", "on_front"]
 _PLAIN_BACK = ["seed", "seconds", "epochs_done", "attempt", "worker_id", "queued_at", "leased_at", "finished_at"]
 COLUMNS = [
@@ -18,7 +17,8 @@ COLUMNS = [
     *Architecture.model_fields,
     "lr",
     *Costs.model_fields,
-    *(f"{split}_{name}" for split in ("eval", "test") for name in _METRICS),
+    *MEASURED_COSTS,
+    *(f"{split}_{name}" for split in ("eval", "test") for name in QUALITIES),
     "replicates",
     *_PLAIN_BACK,
 ]
@@ -48,7 +48,8 @@ def _cells(trial: Trial) -> list[Any]:
         *(architecture.get(name) for name in Architecture.model_fields),
         " ".join(map(str, lr)) if isinstance(lr, list) else lr,
         *(costs.get(name) for name in Costs.model_fields),
-        *(metrics.get(split, {}).get(name) for split in ("eval", "test") for name in _METRICS),
+        *(metrics.get("measured", {}).get(name) for name in MEASURED_COSTS),
+        *(metrics.get(split, {}).get(name) for split in ("eval", "test") for name in QUALITIES),
         len(dumped["replicates"]),
         *(dumped[name] for name in _PLAIN_BACK),
     ]

@@ -3,11 +3,14 @@
 import sys
 
 import typer
+from pydantic import ValidationError
 
 from nas_service.cli import searches, serve
 from nas_service.cli.demo import demo
 from nas_service.cli.train import train
 from nas_service.client.errors import ApiError, ServerUnreachable
+from nas_service.domain.search import faults_of
+from nas_service.settings import Settings
 
 app = typer.Typer(
     help="Search hourglass network shapes: serve, work, submit, look.",
@@ -29,6 +32,10 @@ def main() -> None:
         sys.exit(f"error: {_with_faults(error)}")
     except ServerUnreachable as error:
         sys.exit(f"error: {error}")
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        sys.exit("\n".join(f"error: HOURGLASS_{row.field.upper()}: {row.message}" for row in faults_of(error)))
 
 
 def _with_faults(error: ApiError) -> str:

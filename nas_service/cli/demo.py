@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from nas_service.cli.follow import follow
-from nas_service.cli.searches import read_search
+from nas_service.cli.searches import plain_console, read_search
 from nas_service.client import Client
 from nas_service.settings import Settings
 
@@ -25,7 +25,7 @@ def demo(
     home = data_dir or Settings().home
     search = read_search(file, Settings().data_dir)
     home.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console = plain_console()
     signal.signal(signal.SIGTERM, _as_interrupt)
     with (home / "service.log").open("ab") as log:
         service = _start_service(home, workers, log)
@@ -54,7 +54,8 @@ def _run_search(client: Client, search: dict[str, object], home: Path, console: 
     save_results(client, ended.id, results)
     console.print(f"front:    {client.server}/searches/{ended.id}  and  {results / 'front.csv'}", soft_wrap=True)
     console.print(f"trials:   {results / 'trials.csv'}")
-    console.print(f"networks: {results / 'networks'}  (safetensors, those on the fronts)", soft_wrap=True)
+    if ended.spec.keep_networks != "none":
+        console.print(f"networks: {results / 'networks'}  (safetensors, those on the fronts)", soft_wrap=True)
 
 
 def save_results(client: Client, search_id: int, folder: Path) -> None:
@@ -62,6 +63,8 @@ def save_results(client: Client, search_id: int, folder: Path) -> None:
     (folder / "networks").mkdir(parents=True, exist_ok=True)
     (folder / "front.csv").write_text(client.front_csv(search_id), encoding="utf-8")
     (folder / "trials.csv").write_text(client.trials_csv(search_id), encoding="utf-8")
+    if client.search(search_id).spec.keep_networks == "none":
+        return
     for part in client.front(search_id).arms.values():
         for trial in part.points:
             name = f"{trial.arm}-{trial.number}.safetensors"

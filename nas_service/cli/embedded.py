@@ -49,14 +49,16 @@ class EmbeddedService:
         """Serve until SIGTERM or SIGINT; raises SystemExit when it cannot start."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        self._settings.home.mkdir(parents=True, exist_ok=True)
         try:
+            self._settings.home.mkdir(parents=True, exist_ok=True)
             with FileLock(self._settings.home / "lock", timeout=0):
                 self._serve()
         except Timeout as error:
             raise SystemExit(
                 f"error: another server uses {self._settings.home.resolve()}; stop it or choose another --data-dir"
             ) from error
+        except OSError as error:
+            raise SystemExit(f"error: cannot use {self._settings.home} as --data-dir: {error.strerror}") from error
 
     def _serve(self) -> None:
         upgrade(self._settings.url_of_database)

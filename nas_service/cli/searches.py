@@ -1,5 +1,8 @@
 """Commands on searches: submit, list, show, pause, resume, cancel, extend, delete, front, trials."""
 
+import json
+import math
+from collections.abc import Hashable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,7 +62,7 @@ def submit(
         search = client.submit(content)
         typer.echo(f"search {search.id} ({search.name}): {client.server}/searches/{search.id}")
         if wait:
-            ended = follow(client, search.id, Console())
+            ended = follow(client, search.id, plain_console())
             raise typer.Exit(0 if ended.state == "finished" else 1)
 
 
@@ -73,7 +76,7 @@ def list_searches(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, ser
         spec = search.spec
         row = (search.id, search.name, search.state, spec.task.kind, spec.dataset.key, len(search.arms), completed)
         table.add_row(*map(str, row))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def show(search_id: SearchId, server: Server = None) -> None:
@@ -81,7 +84,7 @@ def show(search_id: SearchId, server: Server = None) -> None:
     with client_of(server) as client:
         search, fronts = client.search(search_id), client.front(search_id)
     _print_state(search)
-    Console().print(arms_table(search, fronts))
+    plain_console().print(arms_table(search, fronts))
 
 
 def pause(search_id: SearchId, server: Server = None) -> None:
@@ -108,6 +111,8 @@ def extend(
     server: Server = None,
 ) -> None:
     """Give every arm a larger budget; a finished search runs again."""
+    if not 0 < budget < math.inf:
+        raise typer.BadParameter(f"a budget is above 0 and finite (got {budget:g})", param_hint="budget")
     with client_of(server) as client:
         _print_state(client.extend(search_id, budget))
 
@@ -133,7 +138,7 @@ def front(
     if format_ is FrontFormat.JSON:
         typer.echo(fronts.model_dump_json(indent=2))
     else:
-        Console().print(_front_table(fronts))
+        plain_console().print(_front_table(fronts))
 
 
 def trials(
@@ -150,6 +155,23 @@ def trials(
             typer.echo(f"[{rows}]")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would let the last one win, and an arm would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                mark = node.value[position][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", mark)
+        return super().construct_mapping(node, deep)
+
+
+def plain_console() -> Console:
+    """A console that prints what users wrote as it is: brackets and colons mean nothing in it."""
+    return Console(markup=False, emoji=False)
+
+
 def client_of(server: str | None) -> Client:
     """A client of the named server, or of the one in the settings."""
     return Client(server or Settings().server)
@@ -162,11 +184,16 @@ def read_search(file: Path, data_dir: Path | None) -> dict[str, Any]:
         SystemExit: when the file is not readable as a search; the message says why.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        json.dumps(content, allow_nan=False)
     except OSError as error:
         raise SystemExit(f"error: cannot read {file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SystemExit(f"error: {file} is not YAML: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SystemExit(
+            f"error: {file} holds more than text, finite numbers, lists and mappings ({error}); write dates in quotes"
+        ) from error
     if not isinstance(content, dict):
         raise SystemExit(f"error: {file} holds no search; it should begin like `name: my-search`")
     dataset = content.get("dataset")
@@ -176,13 +203,16 @@ def read_search(file: Path, data_dir: Path | None) -> dict[str, Any]:
 
 
 def _facts_of(dataset: dict[str, Any], data_dir: Path | None) -> dict[str, Any]:
-    if {"image_shape", "digest", "train_images"} <= dataset.keys() or data_dir is None:
+    is_path = dataset["path"].startswith(
+        ("folder:", "npz:")
+    )  # anything else the server refuses, and says what to write
+    if {"image_shape", "digest", "train_images"} <= dataset.keys() or data_dir is None or not is_path:
         return {}
     from workers.training.datasets import DatasetError, describe_dataset
 
     try:
         return describe_dataset(dataset["path"], data_dir).model_dump(mode="json", exclude_none=True)
-    except DatasetError as error:
+    except (DatasetError, OSError) as error:
         typer.echo(f"note: the dataset's facts are not filled in: {error}", err=True)
         return {}
 

@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,6 +17,7 @@ from nas_service.settings import USUAL_PORT, Settings
 Host = Annotated[str, typer.Option(help="Address to listen on; only loopback until API keys exist.")]
 Home = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the database and the networks.")]
 ParentPid = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
+MAX_NAME = 200  # characters
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -29,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 def up(
     host: Host = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="0 takes a free one; default: 8080, or a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 takes a free one; default: 8080, or a free one.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Default: one per GPU, else one per core.")] = None,
     data_dir: Home = None,
 ) -> None:
@@ -39,7 +44,8 @@ def up(
     _refuse_other_hosts(host)
     configure_logging()
     settings = Settings(home=data_dir) if data_dir else Settings()
-    EmbeddedService(settings, host, port, workers).run()
+    with _database_in_use():
+        EmbeddedService(settings, host, port, workers).run()
 
 
 def server(
@@ -96,7 +102,12 @@ def worker(
 
     configure_logging()
     settings = Settings()
-    labels = dict(pair.split("=", 1) for pair in label or [] if "=" in pair)
+    if not all("=" in pair for pair in label or []):
+        raise typer.BadParameter(f"a label is key=value (got {', '.join(label or [])})", param_hint="--label")
+    if len(name or "") > MAX_NAME:
+        raise typer.BadParameter(f"a name has at most {MAX_NAME} characters", param_hint="--name")
+    _check_device(device)
+    labels = dict(pair.split("=", 1) for pair in label or [])
     options = WorkerOptions(
         server=server or settings.server,
         data_dir=datasets or settings.data_dir,
@@ -116,19 +127,40 @@ def migrate(data_dir: Home = None) -> None:
     from nas_service.database.migrate import upgrade
 
     settings = Settings(home=data_dir) if data_dir else Settings()
-    upgrade(settings.url_of_database)
+    with _database_in_use():
+        upgrade(settings.url_of_database)
     typer.echo("the database is at this version's schema")
 
 
 def _current_settings(data_dir: Path | None) -> Settings:
-    from nas_service.database.migrate import SchemaIsBehind, require_current
+    from nas_service.database.migrate import require_current
 
     settings = Settings(home=data_dir) if data_dir else Settings()
-    try:
+    with _database_in_use():
         require_current(settings.url_of_database)
-    except SchemaIsBehind as error:
-        raise SystemExit(f"error: {error}") from error
     return settings
+
+
+@contextmanager
+def _database_in_use() -> Iterator[None]:
+    """Say in one sentence why a database cannot be used."""
+    from nas_service.database.migrate import DatabaseUnusable
+
+    try:
+        yield
+    except DatabaseUnusable as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        is_there = name == "auto" or torch.empty(1, device=name).device.type in ("cpu", "cuda", "mps")
+    except (RuntimeError, AssertionError):  # no such word; torch was built without it
+        is_there = False
+    if not is_there:
+        raise typer.BadParameter(f"there is no device {name!r} here; auto takes what there is", param_hint="--device")
 
 
 def _refuse_other_hosts(host: str) -> None:

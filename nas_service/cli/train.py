@@ -136,7 +136,7 @@ def _run(
         "recipe": recipe.model_dump(mode="json"),
         "lr": lr,
         "seed": BASE_SEED + seed,
-        "costs": costs.model_dump(),
+        "costs": costs.model_dump(exclude_none=True),
         "metrics": training.metrics,
         "trivial": training.trivial,
         "seconds": training.seconds,

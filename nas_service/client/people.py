@@ -103,6 +103,14 @@ class Client:
         """The trained network of a trial (safetensors), where it is kept."""
         return self._transport.call("GET", f"{API}/trials/{trial_id}/network").content
 
+    def pin_network(self, trial_id: int) -> None:
+        """Keep the network of a completed trial for good, also off the front."""
+        self._transport.call("POST", f"{API}/trials/{trial_id}/network/pin")
+
+    def unpin_network(self, trial_id: int) -> None:
+        """Keep it no longer than its search says."""
+        self._transport.call("DELETE", f"{API}/trials/{trial_id}/network/pin")
+
     def workers(self) -> list[StoredWorker]:
         """The workers, latest arrival first."""
         response = self._transport.call("GET", f"{API}/workers", params={"limit": 1000})

@@ -17,6 +17,8 @@ class Transport:
 
     def __init__(self, server: str) -> None:
         self.server = server.rstrip("/")
+        if not is_address(self.server):
+            raise ServerUnreachable(f"a server's address is like http://127.0.0.1:8080 (got {server!r})")
         self._http = httpx.Client(base_url=self.server, timeout=httpx.Timeout(60, connect=5), trust_env=False)
 
     def call(
@@ -63,6 +65,15 @@ class Transport:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+
+def is_address(server: str) -> bool:
+    """Whether this is an address that can be called."""
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and bool(url.host)
 
 
 def _api_error(response: httpx.Response) -> ApiError:

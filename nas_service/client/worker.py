@@ -2,6 +2,7 @@
 
 import hashlib
 
+from nas_service.client.errors import ApiError
 from nas_service.client.transport import Transport
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
 
@@ -31,12 +32,21 @@ class WorkerClient:
 
     def send_network(self, lease: Lease, content: bytes) -> None:
         """Bring the trained network (safetensors); before the result."""
-        headers = {
-            **_fence(lease),
-            "Content-Digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
-            "Content-Type": "application/octet-stream",
-        }
+        headers = {**_fence(lease), **_facts_of(content)}
         self._transport.call_until_answered("PUT", f"{self._at(lease)}/network", content=content, headers=headers)
+
+    def send_checkpoint(self, lease: Lease, content: bytes) -> None:
+        """Bring the state of the training, once: a lost one is replaced by the next."""
+        headers = {**_fence(lease), **_facts_of(content)}
+        self._transport.call("PUT", f"{self._at(lease)}/checkpoint", content=content, headers=headers)
+
+    def checkpoint(self, lease: Lease) -> bytes:
+        """The state that an earlier holder of the trial left; raises ApiError too when it arrives damaged."""
+        headers = {**_fence(lease), "Accept-Encoding": "identity"}  # weights do not shrink
+        response = self._transport.call_until_answered("GET", f"{self._at(lease)}/checkpoint", headers=headers)
+        if _digest_of(response.content) != lease.checkpoint:
+            raise ApiError(response.status_code, "the checkpoint arrived damaged, or is not the lease's", [])
+        return response.content
 
     def send_result(self, lease: Lease, result: Result) -> None:
         """End the trial."""
@@ -62,3 +72,11 @@ class WorkerClient:
 
 def _fence(lease: Lease) -> dict[str, str]:
     return {"Lease-Token": str(lease.token)}
+
+
+def _facts_of(content: bytes) -> dict[str, str]:
+    return {"Content-Digest": _digest_of(content), "Content-Type": "application/octet-stream"}
+
+
+def _digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

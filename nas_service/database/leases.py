@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from nas_service.database.clock import now
 from nas_service.database.tables import searches, trials
 from nas_service.database.trials import move_trial
+from nas_service.domain.devices import names_of
 from nas_service.domain.records import Grant
 from nas_service.domain.states import SearchState, TrialState
 from nas_service.domain.trial import Trial
@@ -24,35 +25,54 @@ class Holder(NamedTuple):
     token: int
 
 
-def next_queued_trial(connection: Connection, datasets: Mapping[str, str | None]) -> int | None:
-    """The trial that a worker with these datasets ({key: digest or None}) should train next; locked until the end.
+class Need(NamedTuple):
+    """What a worker must have for the trials of a search."""
 
-    Highest priority first, then longest waiting. Other claimers skip it (PostgreSQL) or wait (SQLite).
+    dataset: str
+    digest: str | None  # of the dataset; None where it is not known
+    device: str | None  # its name or kind; None for any
+
+
+def search_to_serve(connection: Connection, datasets: Mapping[str, str | None], device: str) -> int | None:
+    """The search whose trial a worker with these datasets ({key: digest or None}) and this device should train next.
+
+    Highest priority first, then longest waiting. It is a look without a lock: lock the search, then take its trial.
     """
     query = (
-        select(trials.c.id)
+        select(trials.c.search_id)
         .join(searches, searches.c.id == trials.c.search_id)
         .where(trials.c.state == TrialState.QUEUED, searches.c.state == SearchState.RUNNING)
         .where(or_(*(_same_dataset(key, digest) for key, digest in datasets.items())))
+        .where(or_(searches.c.device.is_(None), searches.c.device.in_(names_of(device))))
         .order_by(searches.c.priority.desc(), trials.c.queued_at, trials.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True, of=trials)
     )
     return connection.execute(query).scalar_one_or_none()
 
 
-def queued_trials_per_dataset(connection: Connection) -> dict[str, int]:
-    """How many trials of running searches wait for a worker that has the dataset (at most 1,000 are counted)."""
+def longest_queued_trial(connection: Connection, search_id: int) -> int | None:
+    """The trial of a running search that has waited longest; nobody else takes it while the caller locks the search."""
     query = (
-        select(searches.c.dataset)
+        select(trials.c.id)
+        .join(searches, searches.c.id == trials.c.search_id)
+        .where(trials.c.search_id == search_id, trials.c.state == TrialState.QUEUED)
+        .where(searches.c.state == SearchState.RUNNING)
+        .order_by(trials.c.queued_at, trials.c.id)
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def queued_trials_per_need(connection: Connection) -> dict[Need, int]:
+    """How many trials of running searches wait for a worker that has what they need."""
+    need = (searches.c.dataset, searches.c.dataset_digest, searches.c.device)
+    query = (
+        select(*need, func.count())
         .join(trials, searches.c.id == trials.c.search_id)
         .where(trials.c.state == TrialState.QUEUED, searches.c.state == SearchState.RUNNING)
-        .limit(1000)
+        .group_by(*need)
     )
-    counts: dict[str, int] = {}
-    for dataset in connection.execute(query).scalars():
-        counts[dataset] = counts.get(dataset, 0) + 1
-    return counts
+    return {Need(*row): count for *row, count in connection.execute(query)}
 
 
 def grant_of_request(connection: Connection, request_id: str) -> Grant | None:
@@ -107,16 +127,26 @@ def renew_lease(connection: Connection, trial_id: int, lease_seconds: float, ste
     connection.execute(moved.values(step=step, step_at=now()))
 
 
-def lost_leases(connection: Connection) -> list[tuple[int, int, bool]]:
-    """Leases to take back: (search, trial, stalled). Expired ones, and living ones whose step stands still."""
-    stalled = trials.c.step_at < now() - searches.c.stall_seconds
+def searches_with_lost_leases(connection: Connection) -> list[int]:
+    """The searches that have leases to take back, in order of their ids."""
+    query = select(trials.c.search_id).join(searches, searches.c.id == trials.c.search_id).where(_is_lost())
+    return list(connection.execute(query.distinct().order_by(trials.c.search_id)).scalars())
+
+
+def lost_leases(connection: Connection, search_id: int) -> list[tuple[int, bool]]:
+    """A search's leases to take back: (trial, stalled). Expired ones, and living ones whose step stands still."""
     query = (
-        select(trials.c.search_id, trials.c.id, (trials.c.lease_expires_at >= now()).label("stalled"))
+        select(trials.c.id, (trials.c.lease_expires_at >= now()).label("stalled"))
         .join(searches, searches.c.id == trials.c.search_id)
-        .where(trials.c.state == TrialState.LEASED, or_(trials.c.lease_expires_at < now(), stalled))
+        .where(trials.c.search_id == search_id, _is_lost())
         .order_by(trials.c.id)
     )
-    return [(row.search_id, row.id, bool(row.stalled)) for row in connection.execute(query)]
+    return [(row.id, bool(row.stalled)) for row in connection.execute(query)]
+
+
+def _is_lost() -> ColumnElement[bool]:
+    stalled = trials.c.step_at < now() - searches.c.stall_seconds
+    return and_(trials.c.state == TrialState.LEASED, or_(trials.c.lease_expires_at < now(), stalled))
 
 
 def _same_dataset(key: str, digest: str | None) -> ColumnElement[bool]:

@@ -5,6 +5,8 @@ As a program: `python -m nas_service.database.migrate check` proves that migrati
 
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -12,19 +14,25 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 PACKAGE = Path(__file__).parent.parent
 # In a wheel the migrations lie inside the package, in a checkout beside it.
 MIGRATIONS = next(path for path in (PACKAGE / "migrations", PACKAGE.parent / "migrations") if path.is_dir())
 
 
-class SchemaIsBehind(RuntimeError):
+class DatabaseUnusable(RuntimeError):
+    """The database cannot be opened; the message says why."""
+
+
+class SchemaIsBehind(DatabaseUnusable):
     """The database was made by another version; the message names the command that mends it."""
 
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Run all migrations up to `revision`."""
-    command.upgrade(_config(url), revision)
+    with _opening():
+        command.upgrade(_config(url), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -33,11 +41,12 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def require_current(url: str) -> None:
-    """Raise `SchemaIsBehind` unless the database stands at this version's schema."""
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    engine.dispose()
+    """Raise `SchemaIsBehind` unless the database stands at this version's schema; `DatabaseUnusable` without one."""
+    with _opening():
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        engine.dispose()
     expected = ScriptDirectory.from_config(_config(url)).get_current_head()
     if found != expected:
         raise SchemaIsBehind(
@@ -53,6 +62,17 @@ def check() -> None:
         downgrade(url, "base")
         upgrade(url)
         command.check(_config(url))
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, ImportError) as error:
+        why = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+        raise DatabaseUnusable(
+            f"the database cannot be opened ({why}); it is that of HOURGLASS_DATABASE_URL or --data-dir"
+        ) from error
 
 
 def _config(url: str) -> Config:

@@ -25,9 +25,9 @@ def insert_new_reports(connection: Connection, trial_id: int, rows: Sequence[tup
         connection.execute(insert(reports).values(**row))
 
 
-def delete_reports(connection: Connection, trial_id: int) -> None:
-    """Forget the reports of a trial that starts again."""
-    connection.execute(delete(reports).where(reports.c.trial_id == trial_id))
+def delete_reports(connection: Connection, trial_id: int, since: float) -> None:
+    """Forget the reports of a trial that came after a moment (seconds since 1970): it will train those epochs again."""
+    connection.execute(delete(reports).where(reports.c.trial_id == trial_id, reports.c.at > since))
 
 
 def reports_of_trial(connection: Connection, trial_id: int) -> list[dict[str, Any]]:

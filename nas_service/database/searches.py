@@ -21,6 +21,7 @@ def insert_search(connection: Connection, search: Search) -> int:
         "priority": search.priority,
         "dataset": search.dataset.key,
         "dataset_digest": search.dataset.expected_digest,
+        "device": search.device,
         "stall_seconds": search.stall_seconds,
     }
     search_id: int = connection.execute(

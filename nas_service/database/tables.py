@@ -1,8 +1,6 @@
 """The tables. Times are seconds since 1970 by the database's clock; JSON columns hold dumped domain values."""
 
-from sqlalchemy import (
-    JSON as SqlJson,
-)
+import sqlalchemy
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -12,9 +10,8 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    String,
     Table,
-    Text,
+    TypeDecorator,
     UniqueConstraint,
     text,
 )
@@ -30,7 +27,26 @@ metadata = MetaData(
     }
 )
 
-JSON = SqlJson(none_as_null=True)  # None is SQL's null, not JSON's
+JSON = sqlalchemy.JSON(none_as_null=True)  # None is SQL's null, not JSON's
+
+
+class String(TypeDecorator[str]):
+    """Text without the character NUL, which PostgreSQL does not store: another sign stands for it."""
+
+    impl = sqlalchemy.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sqlalchemy.Dialect) -> str | None:
+        """What the database is given."""
+        return None if value is None else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+class Text(String):
+    """The same of any length."""
+
+    impl = sqlalchemy.Text
+    cache_ok = True
+
 
 # SQLite counts only INTEGER primary keys up by itself.
 Id = BigInteger().with_variant(Integer(), "sqlite")
@@ -47,6 +63,7 @@ searches = Table(
     Column("priority", Integer, nullable=False),
     Column("dataset", String(500), nullable=False),  # Dataset.key: what a worker must have
     Column("dataset_digest", String(80)),  # what it must find there, where that is known
+    Column("device", String(200)),  # whose costs are measured: a worker's device by name or kind; null = any
     Column("stall_seconds", Float, nullable=False),  # a trial without a new step for so long is taken back
     Column("trivial", JSON),  # metrics of the task's trivial answer, brought by the first result
     Column("last_event", BigInteger, nullable=False, server_default=text("0")),
@@ -163,12 +180,13 @@ artifacts = Table(
     Column("id", Id, primary_key=True, autoincrement=True),
     Column("search_id", Id, nullable=False),  # no foreign keys: the file outlives its row until the sweeper came
     Column("trial_id", Id, nullable=False),
-    Column("kind", String(20), nullable=False),  # network
+    Column("kind", String(20), nullable=False),  # network or checkpoint
     Column("path", String(300), nullable=False, unique=True),  # below the artifact store's root
     Column("digest", String(80), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),  # when the sweeper may remove it; null = kept
+    Column("pinned", Boolean, nullable=False, server_default=text("false")),  # kept although off the front
     Index("ix_artifacts_trial_id_kind", "trial_id", "kind"),
     Index("ix_artifacts_expires_at", "expires_at"),
     sqlite_autoincrement=True,

@@ -100,9 +100,9 @@ def open_trials(connection: Connection, search_id: int) -> list[Trial]:
 
 
 def trials_leased_to(connection: Connection, worker_id: str) -> list[Trial]:
-    """The trials that a worker holds now."""
+    """The trials that a worker holds now, in order of their searches."""
     query = select(*_TRIAL).where(trials.c.worker_id == worker_id, trials.c.state == TrialState.LEASED)
-    return _all(connection, query.order_by(trials.c.id))
+    return _all(connection, query.order_by(trials.c.search_id, trials.c.id))
 
 
 def front_trials(connection: Connection, search_id: int, arm: str | None = None) -> list[Trial]:

@@ -20,6 +20,9 @@ class Costs(Value):
     parameters_in_memory: int  # weights held when the network runs
     macs: int  # multiply-adds of one example, forward; a sparse W_in counts its non-zeros
     bytes_stored: int  # size of the weights and normalisation statistics in the network's file
+    # operations of one training of one network, where a search says how it trains (`Search.costs_of`) and on how many
+    # images; else None
+    train_flops: int | None = None
 
 
 def non_zeros_per_row(d_x: int) -> int:

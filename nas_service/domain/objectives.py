@@ -1,6 +1,7 @@
 """The objectives a search may have: each a number with a direction, a unit and a default reference.
 
-A *known* objective is computable from the architecture alone; the others are measured on the evaluation split.
+A *known cost* is computable before training, from the architecture and the recipe. A *measured cost* is what a worker's
+device took: time and memory. A *quality* is measured on the evaluation split.
 """
 
 from typing import Literal, NamedTuple
@@ -10,6 +11,7 @@ from pydantic import field_validator
 from nas_service.domain.values import Value
 
 Direction = Literal["minimize", "maximize"]
+Source = Literal["known", "device", "split"]  # a known cost, a measured cost, a quality
 
 
 class ObjectiveKind(NamedTuple):
@@ -17,21 +19,28 @@ class ObjectiveKind(NamedTuple):
 
     direction: Direction
     unit: str
-    is_known: bool  # computable from the architecture alone
+    source: Source  # where its value comes from
     tasks: tuple[str, ...] | None = None  # task kinds that measure it; None means all
 
 
 OBJECTIVE_KINDS: dict[str, ObjectiveKind] = {
-    "parameters_trainable": ObjectiveKind("minimize", "weights", True),
-    "parameters_stored": ObjectiveKind("minimize", "weights", True),
-    "parameters_in_memory": ObjectiveKind("minimize", "weights", True),
-    "macs": ObjectiveKind("minimize", "multiply-adds per example", True),
-    "bytes_stored": ObjectiveKind("minimize", "bytes", True),
-    "psnr_db": ObjectiveKind("maximize", "dB", False),
-    "ssim": ObjectiveKind("maximize", "1", False),
-    "mse": ObjectiveKind("minimize", "1", False),
-    "accuracy": ObjectiveKind("maximize", "1", False, tasks=("generative_classification",)),
+    "parameters_trainable": ObjectiveKind("minimize", "weights", "known"),
+    "parameters_stored": ObjectiveKind("minimize", "weights", "known"),
+    "parameters_in_memory": ObjectiveKind("minimize", "weights", "known"),
+    "macs": ObjectiveKind("minimize", "multiply-adds per example", "known"),
+    "bytes_stored": ObjectiveKind("minimize", "bytes", "known"),
+    "train_flops": ObjectiveKind("minimize", "FLOPs", "known"),
+    "latency_ms": ObjectiveKind("minimize", "ms", "device"),
+    "latency_batch256_ms": ObjectiveKind("minimize", "ms", "device"),
+    "peak_memory_bytes": ObjectiveKind("minimize", "bytes", "device"),
+    "train_seconds": ObjectiveKind("minimize", "s", "device"),
+    "psnr_db": ObjectiveKind("maximize", "dB", "split"),
+    "ssim": ObjectiveKind("maximize", "1", "split"),
+    "mse": ObjectiveKind("minimize", "1", "split"),
+    "accuracy": ObjectiveKind("maximize", "1", "split", tasks=("generative_classification",)),
 }
+MEASURED_COSTS = tuple(name for name, kind in OBJECTIVE_KINDS.items() if kind.source == "device")
+QUALITIES = tuple(name for name, kind in OBJECTIVE_KINDS.items() if kind.source == "split")
 
 
 class Objective(Value):
@@ -60,5 +69,21 @@ class Objective(Value):
 
     @property
     def is_known(self) -> bool:
-        """Whether it follows from the architecture alone."""
-        return OBJECTIVE_KINDS[self.name].is_known
+        """Whether it follows from the architecture and the recipe, before training."""
+        return OBJECTIVE_KINDS[self.name].source == "known"
+
+    @property
+    def is_measured_cost(self) -> bool:
+        """Whether it is time or memory that a worker's device took."""
+        return OBJECTIVE_KINDS[self.name].source == "device"
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether it is measured on the evaluation split."""
+        return OBJECTIVE_KINDS[self.name].source == "split"
+
+    @property
+    def path(self) -> str:
+        """Where a trial keeps its value."""
+        groups = {"known": "costs", "device": "metrics.measured", "split": "metrics.eval"}
+        return f"{groups[OBJECTIVE_KINDS[self.name].source]}.{self.name}"

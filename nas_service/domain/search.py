@@ -3,13 +3,13 @@
 from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from nas_service.domain.architecture import IllegalArchitecture, TaskShape
+from nas_service.domain.architecture import Architecture, IllegalArchitecture, TaskShape
 from nas_service.domain.arm import Arm
 from nas_service.domain.costs import Costs, known_costs
-from nas_service.domain.objectives import OBJECTIVE_KINDS, Objective
+from nas_service.domain.objectives import OBJECTIVE_KINDS, QUALITIES, Objective
 from nas_service.domain.tasks import Dataset, Task, TaskKind, task_shape
 from nas_service.domain.values import Value
 
@@ -35,8 +35,8 @@ class Recipe(Value):
 class Limits(Value):
     """Known costs above which a proposal is refused."""
 
-    max_parameters: int | None = Field(default=None, ge=1)  # parameters_trainable
-    max_macs: int | None = Field(default=None, ge=1)  # multiply-adds per example
+    max_parameters: int | None = Field(default=None, ge=1, lt=2**63)  # parameters_trainable
+    max_macs: int | None = Field(default=None, ge=1, lt=2**63)  # multiply-adds per example
 
     def excess(self, costs: Costs) -> float:
         """By what share the costs exceed the limits: 0.0 within them, 0.5 when half too much."""
@@ -57,8 +57,8 @@ class Budget(Value):
     """What each arm may spend; exactly one of the three."""
 
     trials_per_arm: int | None = Field(default=None, ge=1, le=10_000_000)
-    epochs_per_arm: int | None = Field(default=None, ge=1)
-    train_flops_per_arm: float | None = Field(default=None, gt=0)
+    epochs_per_arm: int | None = Field(default=None, ge=1, lt=2**63)
+    train_flops_per_arm: float | None = Field(default=None, gt=0, le=1e30)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -80,9 +80,11 @@ class Search(Value):
     """A task, the rival arms, their spaces, the objectives and a budget."""
 
     name: str = Field(min_length=1, max_length=200)
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, le=4_000_000)  # numpy's seeds, 42 + 1000 * seed + r, end at 2**32
     dataset: Dataset
     task: Task
+    # whose costs are measured: a worker's device by its name or kind (cpu, cuda, mps); None: any worker trains it
+    device: str | None = Field(default=None, min_length=1, max_length=200)
     recipe: Recipe = Recipe()
     arms: Annotated[dict[ArmName, Arm], Field(min_length=1, max_length=50)]
     objectives: Annotated[tuple[Objective, ...], Field(min_length=2, max_length=3)] = DEFAULT_OBJECTIVES
@@ -95,8 +97,15 @@ class Search(Value):
     lr_transfer: Literal["none"] = "none"
     keep_networks: Literal["front", "all", "none"] = "front"
     priority: int = Field(default=0, ge=-1000, le=1000)  # higher is leased first
-    max_failures: int = Field(default=20, ge=0)  # failed trials replaced before the search fails
-    stall_seconds: float = Field(default=600, gt=0)  # a trial without a new step for so long is taken back
+    max_failures: int = Field(default=20, ge=0, le=10_000_000)  # failed trials replaced before the search fails
+    stall_seconds: float = Field(default=600, gt=0, le=1e9)  # a trial without a new step for so long is taken back
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_one_line(cls, name: str) -> str:
+        if not name.isprintable() or not name.strip():
+            raise ValueError(f"must be one line of text that can be read (got {name!r})")
+        return name
 
     @model_validator(mode="wrap")
     @classmethod
@@ -128,8 +137,13 @@ class Search(Value):
 
     @property
     def quality(self) -> Objective:
-        """The first measured objective."""
-        return next(objective for objective in self.objectives if not objective.is_known)
+        """The first objective that is measured on the evaluation split."""
+        return next(objective for objective in self.objectives if objective.is_quality)
+
+    @property
+    def measured_costs(self) -> tuple[str, ...]:
+        """The objectives that a worker's device measures."""
+        return tuple(objective.name for objective in self.objectives if objective.is_measured_cost)
 
     @property
     def directions(self) -> list[str]:
@@ -149,17 +163,28 @@ class Search(Value):
             return epochs
         return epochs * train_flops_per_epoch(self, costs)
 
+    def costs_of(self, architecture: Architecture) -> Costs:
+        """The known costs of an architecture as this search trains it.
+
+        Raises:
+            IllegalArchitecture: when the network does not fit the task.
+        """
+        costs = known_costs(architecture, self.shape)
+        if self.dataset.images_per_epoch is None:
+            return costs
+        return costs.model_copy(update={"train_flops": self.recipe.epochs * round(train_flops_per_epoch(self, costs))})
+
     def known_reference(self, objective: Objective) -> float | None:
         """The reference of a hypervolume as far as it is known without training.
 
-        It is the objective's own, else the limit on it, else the largest legal cost of any arm. A measured objective
-        without its own gets the task's trivial answer, which the first result brings: None here.
+        It is the objective's own, which a measured cost always has, else the limit on it, else the largest legal cost
+        of any arm. A quality without its own gets the task's trivial answer, which the first result brings: None here.
         """
         if objective.reference is not None or not objective.is_known:
             return objective.reference
         if (limit := self.limits.of(objective.name)) is not None:
             return float(limit)
-        corners = [known_costs(arm.largest(self.shape), self.shape) for arm in self.arms.values()]
+        corners = [self.costs_of(arm.largest(self.shape)) for arm in self.arms.values()]
         return float(max(getattr(costs, objective.name) for costs in corners))
 
 
@@ -258,8 +283,8 @@ def _objective_faults(search: Search) -> list[Fault]:
     faults = []
     if len(set(names)) != len(names):
         faults.append(Fault(field="objectives", value=names, message="every objective may stand there once"))
-    if all(objective.is_known for objective in search.objectives):
-        message = "at least one objective must be measured by training, for example psnr_db"
+    if not any(objective.is_quality for objective in search.objectives):
+        message = f"at least one objective must be a quality: {', '.join(QUALITIES)}"
         faults.append(Fault(field="objectives", value=names, message=message))
     for position, name in enumerate(names):
         tasks = OBJECTIVE_KINDS[name].tasks
@@ -270,4 +295,26 @@ def _objective_faults(search: Search) -> list[Fault]:
         if objective.scale == "log" and objective.reference is not None and objective.reference <= 0:
             message = "a reference on a log scale must be above 0"
             faults.append(Fault(field=f"objectives.{position}.reference", value=objective.reference, message=message))
+    return faults + _cost_faults(search)
+
+
+def _cost_faults(search: Search) -> list[Fault]:
+    """What an objective needs of the search that is a cost of time or memory."""
+    faults = []
+    for position, objective in enumerate(search.objectives):
+        name = objective.name
+        if objective.is_measured_cost and objective.reference is None:
+            message = (
+                f"{name} has no worst value by itself; write the one that counts, in {objective.unit}: reference: 100"
+            )
+            faults.append(Fault(field=f"objectives.{position}.reference", message=message))
+        if name == "train_flops" and search.dataset.images_per_epoch is None:
+            message = "train_flops needs dataset.train_images, the number of images in the training split"
+            faults.append(Fault(field=f"objectives.{position}.name", value=name, message=message))
+    if search.measured_costs and search.device is None:
+        message = (
+            f"a search that uses {' and '.join(search.measured_costs)} names one kind of device, for example device: "
+            "cpu, or device: NVIDIA H200 as its workers announce it"
+        )
+        faults.append(Fault(field="device", message=message))
     return faults

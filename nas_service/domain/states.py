@@ -25,7 +25,7 @@ class FailureReason(StrEnum):
     DIVERGED = "diverged"  # the loss became infinite or exploded; counts against the budget
     OUT_OF_MEMORY = "out_of_memory"
     POISON = "poison"  # it took down too many workers
-    DATASET = "dataset"  # its data could not be read
+    DATASET = "dataset"  # its data is of no use to the search: without labels, or not as the search states it
     ERROR = "error"  # anything else; the message says what
 
 

@@ -82,7 +82,7 @@ class Dataset(Value):
     path: str | None = Field(default=None, max_length=500)  # folder:NAME or npz:NAME, below the workers' data directory
     image_shape: ImageShape | None = None  # channels, height, width
     classes: int | None = Field(default=None, ge=1, le=100_000)
-    train_images: int | None = Field(default=None, ge=1)  # in the training split
+    train_images: int | None = Field(default=None, ge=1, lt=2**31)  # in the training split
     digest: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
 
     @field_validator("name")
@@ -111,10 +111,16 @@ class Dataset(Value):
                 "a dataset path needs image_shape: [channels, height, width]; "
                 "`hourglass submit` fills it in where it can read the path itself"
             )
-        if self.name is not None and self.image_shape not in (None, KNOWN_DATASETS[self.name].image_shape):
-            known = list(KNOWN_DATASETS[self.name].image_shape)
-            raise ValueError(f"{self.name} has image_shape {known} (got {list(self.image_shape or ())}); leave it out")
+        if self.name is not None:
+            self._check_stated(KNOWN_DATASETS[self.name])
         return self
+
+    def _check_stated(self, known: KnownDataset) -> None:
+        for field in ("image_shape", "classes", "train_images"):
+            stated, true = getattr(self, field), getattr(known, field)
+            if stated not in (None, true):
+                stated, true = (list(value) if isinstance(value, tuple) else value for value in (stated, true))
+                raise ValueError(f"{self.name} has {field} {true} (got {stated}); leave it out")
 
     @property
     def key(self) -> str:

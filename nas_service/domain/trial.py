@@ -35,7 +35,9 @@ class Trial(Value):
     architecture: Architecture | None  # None when the sampler proposed sizes that make no architecture
     lr: LearningRates
     costs: Costs | None
-    metrics: dict[str, Any] | None = None  # {"eval": {"psnr_db": ...}, "test": {...}}: means over replicates
+    # {"eval": {"psnr_db": ...}, "test": {...}}: means over replicates; {"measured": {"latency_ms": ...}}: what the
+    # worker's device took, where the search asks for it
+    metrics: dict[str, Any] | None = None
     replicates: tuple[dict[str, Any], ...] = ()  # {"replicate", "seed", "lr", "metrics"}: each network trained
     seed: int  # replicate r trains with seed + r
     on_front: bool = False  # on the front of its arm
@@ -90,8 +92,8 @@ def duplicate_key(architecture: Architecture, lr: LearningRates) -> str:
 
 
 def objective_values(names: list[str], costs: Costs, metrics: Mapping[str, Any] | None) -> list[float | None]:
-    """The value of each named objective: a known cost, or a metric of the evaluation split; None when unmeasured."""
-    measured = metrics.get("eval", {}) if metrics else {}
+    """The value of each named objective: a known cost, a measured one, or a quality; None when unmeasured."""
+    measured = {**(metrics or {}).get("eval", {}), **(metrics or {}).get("measured", {})}
     return [getattr(costs, name) if name in Costs.model_fields else measured.get(name) for name in names]
 
 

@@ -1,7 +1,7 @@
 """What the owner of a search may do with it: submit, pause, resume, cancel, extend, delete, enqueue."""
 
 from nas_service.database import Connection
-from nas_service.database.artifacts import expire_artifacts_of_search
+from nas_service.database.artifacts import expire_artifacts_of_search, expire_artifacts_of_trials
 from nas_service.database.events import append_event, lock_search
 from nas_service.database.searches import (
     arms_of,
@@ -12,7 +12,6 @@ from nas_service.database.searches import (
     set_budget,
 )
 from nas_service.database.trials import insert_trial, move_trial, next_number, number_of_duplicate, open_trials
-from nas_service.domain.costs import known_costs
 from nas_service.domain.records import StoredSearch
 from nas_service.domain.search import Search
 from nas_service.domain.states import IllegalTransition, SearchState, TrialState
@@ -87,7 +86,7 @@ def enqueue(connection: Connection, search_id: int, request: Enqueue) -> int:
         raise NotFound(f"search {search_id} has no arm {request.arm!r}; it has {', '.join(search.spec.arms)}")
     try:
         architecture = arm.architecture(request.d_z, request.d_h, request.depth)
-        costs = known_costs(architecture, search.spec.shape)
+        costs = search.spec.costs_of(architecture)
         lr = arm.fixed_or(request.lr)
     except ValueError as error:
         raise Unsuitable(str(error)) from error
@@ -150,7 +149,9 @@ def fail(connection: Connection, search_id: int, reason: str) -> None:
 
 def cancel_open_trials(connection: Connection, search_id: int) -> None:
     """Cancel every queued and leased trial of a search; the holders hear of it at their next heartbeat."""
-    for trial in open_trials(connection, search_id):
+    cancelled = open_trials(connection, search_id)
+    expire_artifacts_of_trials(connection, [trial.id for trial in cancelled])
+    for trial in cancelled:
         number = append_event(connection, search_id, "trial_cancelled", trial.id, arm=trial.arm, number=trial.number)
         move_trial(connection, trial, TrialState.CANCELLED, spending=0, ended_event=number)
 

@@ -46,6 +46,7 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
         assert trial.costs is not None
         values = objective_values(names, trial.costs, ended.metrics)
         data |= {"values": values, "on_front": on_front, "off_front": pushed_off}
+        expire_artifacts_of_trials(connection, [trial.id], "checkpoint")
     else:
         expire_artifacts_of_trials(connection, [trial.id])
     number = append_event(connection, trial.search_id, f"trial_{state}", trial.id, **data)
@@ -63,7 +64,7 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
         "result_digest": digest,
     }
     move_trial(connection, trial, state, spending=(planned if whole else planned * share) * spends, **columns)
-    _fail_search_after_too_many(connection, trial.search_id)
+    _fail_search_after_too_many(connection, trial.search_id, result.message)
     return held_trial(connection, lease_id, token)
 
 
@@ -91,15 +92,22 @@ def fail_trial(connection: Connection, trial: Trial, reason: FailureReason, mess
     number = append_event(connection, trial.search_id, "trial_failed", trial.id, **data)
     columns = {"ended_event": number, "reason": reason, "message": message}
     move_trial(connection, trial, TrialState.FAILED, spending=0, **columns)
-    _fail_search_after_too_many(connection, trial.search_id)
+    _fail_search_after_too_many(connection, trial.search_id, message)
 
 
 def check_metrics(result: Result, objectives: tuple[Objective, ...]) -> None:
-    """Raise Unsuitable unless a completed result measured every objective that needs training."""
-    measured = (result.metrics or {}).get("eval", {})
-    missing = [row.name for row in objectives if not row.is_known and row.name not in measured]
-    if result.outcome == "completed" and missing:
-        raise Unsuitable(f"the result lacks metrics.eval.{', metrics.eval.'.join(missing)}, an objective of the search")
+    """Raise Unsuitable unless a completed result measured every objective that needs training, on its scale."""
+    if result.outcome != "completed":
+        return
+    metrics = result.metrics or {}
+    to_measure = [row for row in objectives if not row.is_known]
+    measured = {row.name: metrics.get("eval" if row.is_quality else "measured", {}).get(row.name) for row in to_measure}
+    if missing := [row.path for row in to_measure if measured[row.name] is None]:
+        raise Unsuitable(f"the result lacks {', '.join(missing)}, an objective of the search")
+    for row in to_measure:
+        value = measured[row.name] or 0.0
+        if row.scale == "log" and value <= 0:
+            raise Unsuitable(f"{row.name} must be above 0 on the search's log scale (got {value:g})")
 
 
 def _repeated(connection: Connection, trial: Trial, digest: str) -> Trial:
@@ -111,10 +119,9 @@ def _repeated(connection: Connection, trial: Trial, digest: str) -> Trial:
     return trial
 
 
-def _fail_search_after_too_many(connection: Connection, search_id: int) -> None:
-    search = require_search(connection, search_id)
+def _fail_search_after_too_many(connection: Connection, search_id: int, last_message: str | None) -> None:
+    allowed = require_search(connection, search_id).spec.max_failures
     failures = count_replaced_failures(connection, search_id)
-    if failures > search.spec.max_failures:
-        fail(
-            connection, search_id, f"{failures} trials failed, more than max_failures {search.spec.max_failures} allows"
-        )
+    if failures > allowed:
+        last = f"; the last one: {last_message}" if last_message else ""
+        fail(connection, search_id, f"{failures} trials failed, more than max_failures {allowed} allows{last}")

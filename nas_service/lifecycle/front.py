@@ -7,12 +7,14 @@ from nas_service.domain.front import non_dominated
 from nas_service.domain.records import StoredSearch
 from nas_service.domain.trial import Trial, trial_points
 
+DAY = 86_400.0  # seconds for which a network is kept that left the front
+
 
 def place_on_front(connection: Connection, search: StoredSearch, trial: Trial) -> tuple[bool, list[int]]:
     """Decide whether a trial that just completed stands on its arm's front.
 
     Returns whether it does, and the ids of the trials that it pushed off. Networks that are kept for the front only may
-    be removed once their trial is off it.
+    be removed: that of a trial which never stood on it at once, that of one which left it after a day.
     """
     rivals = [*front_trials(connection, trial.search_id, trial.arm), trial]
     keep = non_dominated(trial_points(rivals, search.spec.objectives))
@@ -22,5 +24,7 @@ def place_on_front(connection: Connection, search: StoredSearch, trial: Trial) -
     if on_front:
         set_on_front(connection, [trial.id], True)
     if search.spec.keep_networks == "front":
-        expire_artifacts_of_trials(connection, pushed_off if on_front else [*pushed_off, trial.id])
+        expire_artifacts_of_trials(connection, pushed_off, "network", after_seconds=DAY)
+        if not on_front:
+            expire_artifacts_of_trials(connection, [trial.id], "network")
     return on_front, pushed_off

@@ -1,16 +1,23 @@
-"""A worker's right to a trial: granted, renewed with every report, given back, taken back."""
+"""A worker's right to a trial: granted, renewed with every report, given back, taken back.
+
+Locks are taken in one order, so that nobody waits in a circle: the search, its trials, the worker. Who locks several
+searches goes by their ids.
+"""
 
 from secrets import token_hex
 
 from nas_service.database import Connection
+from nas_service.database.artifacts import artifact_of_trial
 from nas_service.database.events import append_event, lock_search
 from nas_service.database.leases import (
     NO_LEASE,
     grant_lease,
     grant_of_request,
+    longest_queued_trial,
     lost_leases,
-    next_queued_trial,
     renew_lease,
+    search_to_serve,
+    searches_with_lost_leases,
 )
 from nas_service.database.reports import delete_reports, insert_new_reports
 from nas_service.database.trials import move_trial, trial_by_id, trials_leased_to
@@ -25,25 +32,19 @@ from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAns
 from nas_service.settings import Settings
 
 
-def lease(connection: Connection, request: LeaseRequest, settings: Settings) -> Lease | None:
-    """Give the worker the next trial that it can train; None when there is none.
+def lease(
+    connection: Connection, request: LeaseRequest, settings: Settings, shortage: str | None = None
+) -> Lease | None:
+    """Give the worker the next trial that it can train; None when there is none, or there is a shortage of space.
 
     A repeated request id gets the lease that it was granted before.
     """
     worker = request.worker
+    grant = grant_of_request(connection, request.request_id)
+    if grant is None and shortage is None:
+        grant = _claim(connection, request, settings.lease_seconds)
     announce_worker(connection, worker.id, **worker.model_dump(exclude={"id"}))
-    if (grant := grant_of_request(connection, request.request_id)) is not None:
-        return _lease_message(connection, grant, settings)
-    datasets = {key: digest for key, digest in worker.datasets.items() if key not in worker.problems}
-    trial_id = next_queued_trial(connection, datasets) if datasets else None
-    if trial_id is None:
-        return None
-    trial = _trial(connection, trial_id)
-    append_event(
-        connection, trial.search_id, "trial_leased", trial.id, arm=trial.arm, number=trial.number, worker=worker.name
-    )
-    grant = grant_lease(connection, trial, token_hex(16), worker.id, request.request_id, settings.lease_seconds)
-    return _lease_message(connection, grant, settings)
+    return None if grant is None else _lease_message(connection, grant, settings)
 
 
 def report(connection: Connection, lease_id: str, token: int, news: Report, settings: Settings) -> ReportAnswer:
@@ -79,9 +80,10 @@ def release(connection: Connection, lease_id: str, token: int, message: Release)
 
 def dismiss(connection: Connection, worker_id: str) -> None:
     """A worker ends: what it still holds goes back to the queue without using an attempt."""
-    for trial in trials_leased_to(connection, worker_id):
-        lock_search(connection, trial.search_id)
-        _requeue(connection, trial, "its worker ended", attempt=trial.attempt)
+    for held in trials_leased_to(connection, worker_id):
+        trial = _locked_trial(connection, held.search_id, held.id)
+        if trial is not None and trial.state is TrialState.LEASED and trial.worker_id == worker_id:
+            _requeue(connection, trial, "its worker ended", attempt=trial.attempt)
     dismiss_worker(connection, worker_id)
 
 
@@ -90,24 +92,50 @@ def reap(connection: Connection, max_attempts: int) -> int:
 
     A trial that lost `max_attempts` leases is called poison and fails.
     """
-    lost = lost_leases(connection)
-    for search_id, trial_id, stalled in lost:
+    count = 0
+    for search_id in searches_with_lost_leases(connection):
         lock_search(connection, search_id)
-        trial = _trial(connection, trial_id)
-        why = "made no step for too long" if stalled else "was not heard of in time"
-        if trial.attempt + 1 >= max_attempts:
-            message = f"{trial.attempt + 1} workers lost it; the last one {why}"
-            fail_trial(connection, trial, FailureReason.POISON, message)
-        else:
-            _requeue(connection, trial, f"its worker {why}", attempt=trial.attempt + 1)
-    return len(lost)
+        for trial_id, stalled in lost_leases(connection, search_id):
+            count += _take_back(connection, _trial(connection, trial_id), stalled, max_attempts)
+    return count
+
+
+def _claim(connection: Connection, request: LeaseRequest, lease_seconds: float) -> Grant | None:
+    """Grant the next trial; None also when others took all of the search's meanwhile: the caller asks again."""
+    worker = request.worker
+    datasets = {key: digest for key, digest in worker.datasets.items() if key not in worker.problems}
+    search_id = search_to_serve(connection, datasets, worker.device) if datasets else None
+    if search_id is None or not lock_search(connection, search_id):
+        return None
+    if (grant := grant_of_request(connection, request.request_id)) is not None:  # the same call, sent twice at once
+        return grant
+    if (trial_id := longest_queued_trial(connection, search_id)) is None:
+        return None
+    trial = _trial(connection, trial_id)
+    append_event(
+        connection, search_id, "trial_leased", trial.id, arm=trial.arm, number=trial.number, worker=worker.name
+    )
+    return grant_lease(connection, trial, token_hex(16), worker.id, request.request_id, lease_seconds)
+
+
+def _take_back(connection: Connection, trial: Trial, stalled: bool, max_attempts: int) -> bool:
+    if trial.state is not TrialState.LEASED:  # cancelled: one before it failed and the whole search with it
+        return False
+    why = "made no step for too long" if stalled else "was not heard of in time"
+    if trial.attempt + 1 >= max_attempts:
+        message = f"{trial.attempt + 1} workers lost it; the last one {why}"
+        fail_trial(connection, trial, FailureReason.POISON, message)
+    else:
+        _requeue(connection, trial, f"its worker {why}", attempt=trial.attempt + 1)
+    return True
 
 
 def _requeue(connection: Connection, trial: Trial, message: str, attempt: int) -> None:
     append_event(
         connection, trial.search_id, "trial_requeued", trial.id, arm=trial.arm, number=trial.number, why=message
     )
-    delete_reports(connection, trial.id)
+    checkpoint = artifact_of_trial(connection, trial.id, "checkpoint")
+    delete_reports(connection, trial.id, since=checkpoint.created_at if checkpoint else 0)
     move_trial(connection, trial, TrialState.QUEUED, message=message, attempt=attempt, **NO_LEASE)
 
 
@@ -115,6 +143,7 @@ def _lease_message(connection: Connection, grant: Grant, settings: Settings) -> 
     trial = _trial(connection, grant.trial_id)
     search = require_search(connection, grant.search_id).spec
     assert trial.architecture is not None, "a queued trial has an architecture"
+    checkpoint = artifact_of_trial(connection, trial.id, "checkpoint")
     return Lease(
         lease_id=grant.lease_id,
         token=grant.token,
@@ -131,10 +160,18 @@ def _lease_message(connection: Connection, grant: Grant, settings: Settings) -> 
         recipe=search.recipe,
         quality=search.quality.name,
         quality_direction=search.quality.direction,
+        measure=search.measured_costs,
         keep_network=search.keep_networks != "none",
+        checkpoint=checkpoint.digest if checkpoint else None,
+        checkpoint_seconds=settings.checkpoint_seconds,
         lease_seconds=settings.lease_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
     )
+
+
+def _locked_trial(connection: Connection, search_id: int, trial_id: int) -> Trial | None:
+    """The trial as it stands once its search is locked; None when it was deleted meanwhile."""
+    return trial_by_id(connection, trial_id) if lock_search(connection, search_id) else None
 
 
 def _trial(connection: Connection, trial_id: int) -> Trial:

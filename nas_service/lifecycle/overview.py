@@ -3,34 +3,41 @@
 from nas_service.database import Connection
 from nas_service.database.searches import arms_of
 from nas_service.database.workers import live_workers
+from nas_service.domain.devices import names_of
 from nas_service.domain.records import StoredArm, StoredSearch, StoredWorker
 from nas_service.domain.states import SearchState, TrialState
 from nas_service.messages import ArmProgress, SearchDetail
 
 
-def detail_of(connection: Connection, search: StoredSearch) -> SearchDetail:
-    """The search with its arms' progress."""
+def detail_of(connection: Connection, search: StoredSearch, shortage: str | None = None) -> SearchDetail:
+    """The search with its arms' progress; `shortage` is why nothing may be leased at all."""
     arms = arms_of(connection, search.id)
     progress = [
         ArmProgress(name=arm.name, spent=arm.spending, budget=search.budget, trials=arm.trials, exhausted=arm.exhausted)
         for arm in arms
     ]
-    return SearchDetail(
-        **dict(search), arms=progress, waiting_because=_waiting_because(search, arms, live_workers(connection))
-    )
+    waiting_because = _waiting_because(search, arms, live_workers(connection), shortage)
+    return SearchDetail(**dict(search), arms=progress, waiting_because=waiting_because)
 
 
-def _waiting_because(search: StoredSearch, arms: list[StoredArm], workers: list[StoredWorker]) -> str | None:
+def _waiting_because(
+    search: StoredSearch, arms: list[StoredArm], workers: list[StoredWorker], shortage: str | None
+) -> str | None:
     if search.state is SearchState.PAUSED:
         return "the search is paused; resume it to go on"
     if search.state is not SearchState.RUNNING or any(arm.trials[TrialState.LEASED] for arm in arms):
         return None
+    if shortage is not None:
+        return shortage
     if not workers:
         return "no worker is alive; start one with `hourglass worker --server URL`"
     dataset, expected = search.spec.dataset.key, search.spec.dataset.expected_digest
     able = [worker for worker in workers if _can_read(worker, dataset, expected)]
     if not able:
         return _nobody_can_read(dataset, expected, workers)
+    if (device := search.spec.device) is not None and not any(device in names_of(worker.device) for worker in able):
+        seen = sorted({worker.device for worker in able})
+        return f"no live worker has the device {device} (those that can read {dataset} have {', '.join(seen)})"
     return None if any(arm.trials[TrialState.QUEUED] for arm in arms) else "the next trials are being chosen"
 
 

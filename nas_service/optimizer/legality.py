@@ -9,7 +9,7 @@ from math import log
 
 from nas_service.domain.architecture import Architecture, Family, family_fault, projection_fault
 from nas_service.domain.arm import Arm
-from nas_service.domain.costs import Costs, known_costs
+from nas_service.domain.costs import Costs
 from nas_service.domain.search import Search
 from nas_service.optimizer.space import Candidate
 
@@ -35,7 +35,7 @@ def judge(search: Search, arm: Arm, candidate: Candidate) -> Verdict:
         distance = max(inside_family, _projection_distance(search, arm, d_z), LEAST_VIOLATION)
         return Verdict(None, None, distance, fault)
     architecture = arm.architecture(d_z, d_h, depth)
-    costs = known_costs(architecture, search.shape)
+    costs = search.costs_of(architecture)
     distance = max(inside_family, _limits_distance(search, costs))
     if search.limits.excess(costs) > 0:
         return Verdict(architecture, costs, max(distance, LEAST_VIOLATION), _excess_message(search, costs))

@@ -8,7 +8,7 @@ set of trials told, so a rebuild gives the same.
 
 from math import log10
 
-from nas_service.domain.costs import Costs, known_costs
+from nas_service.domain.costs import Costs
 from nas_service.domain.objectives import Objective
 from nas_service.domain.search import Search
 
@@ -18,8 +18,7 @@ class StandIns:
 
     def __init__(self, search: Search, arm: str) -> None:
         self._objectives = search.objectives
-        largest = known_costs(search.arms[arm].largest(search.shape), search.shape)
-        self._largest = largest
+        self._largest = search.costs_of(search.arms[arm].largest(search.shape))
         self._worst: list[float] | None = None  # of each objective among the completed trials
         self._measured: dict[str, list[float]] = {}  # duplicate key -> values
 

@@ -75,7 +75,8 @@ class Desk:
     def _place(self, arm: str, row: HistoryRow) -> None:
         """Give a user's trial its place in the study."""
         assert row.architecture is not None, "only a legal architecture can be enqueued"
-        proposal = self._studies[arm].enqueue(row.architecture, row.lr)
+        asked_lr = self._spec.arms[arm].lr_values or row.lr  # of a list, a trial that has ended keeps the best alone
+        proposal = self._studies[arm].enqueue(row.architecture, asked_lr)
         assert proposal.number == row.number, "numbers are taken in order"
         self.unwritten.append((arm, row.number, proposal.ask))
         self._running[arm].add(row.number)

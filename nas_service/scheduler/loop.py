@@ -59,13 +59,19 @@ class Scheduler:
                 reap(connection, self._settings.max_attempts)
         if monotonic() >= self._sweep_at:
             self._sweep_at = monotonic() + SWEEP_SECONDS
-            with self._database.write() as connection:
-                sweep_artifacts(connection, self._store)
+            self._sweep()
         with self._database.read() as connection:
             news = news_of_running_searches(connection)
         self._desks = {search_id: desk for search_id, desk in self._desks.items() if search_id in news}
         for search_id in news:
             self._tend_safely(search_id)
+
+    def _sweep(self) -> None:
+        try:
+            with self._database.write() as connection:
+                sweep_artifacts(connection, self._store)
+        except OSError:  # the store may be away for a while; the searches go on
+            log.exception("cannot remove files that nothing needs; trying again")
 
     def _tend_safely(self, search_id: int) -> None:
         try:

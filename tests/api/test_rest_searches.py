@@ -265,3 +265,50 @@ def test_there_is_no_reason_while_a_trial_runs_or_after_the_end(
     assert why(client, search_id) is None
     client.post(f"{SEARCHES}/{search_id}/cancel")
     assert why(client, search_id) is None
+
+
+# ---- what nobody would send
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "\\ud800"}',
+        b'{"arms": {"\\ud800": 1}}',
+        b'{"seed": NaN}',
+        b'{"name": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"budget": {"epochs_per_arm": 1' + b"0" * 400 + b"}}",
+    ],
+)
+def test_a_body_of_odd_text_or_numbers_or_depth_is_refused_as_any_other(client: httpx.Client, body: bytes) -> None:
+    answer = client.post(SEARCHES, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["faults"]
+
+
+def test_what_is_long_is_not_sent_back_whole(client: httpx.Client) -> None:
+    answer = client.post(SEARCHES, json=a_search_file(name="n" * 100_000))
+    (fault,) = answer.json()["faults"]
+    assert fault["field"] == "name"
+    assert fault["value"].startswith('"nnn')
+    assert len(answer.content) < 2000
+
+
+def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(client: httpx.Client) -> None:
+    answer = client.put(SEARCHES)
+    assert (answer.status_code, answer.json()["error"]) == (405, "Method Not Allowed")
+    assert answer.headers["Allow"]
+
+
+def test_a_failure_of_the_server_has_the_form_of_every_error(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("api.routes.searches.newest_searches", fails)
+    with serving(database_url, tmp_path) as client:
+        client._transport.raise_server_exceptions = False
+        answer = client.get(SEARCHES)
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the server failed at this; its log says why", "faults": []}

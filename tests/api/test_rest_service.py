@@ -24,12 +24,13 @@ def test_the_openapi_document_lists_every_route(client: httpx.Client) -> None:
     search, trial, lease = "/searches/{search_id}", "/trials/{trial_id}", "/leases/{lease_id}"
     assert verbs == {
         *(("POST", path) for path in ("/searches", f"{search}/pause", f"{search}/resume", f"{search}/cancel")),
-        *(("POST", path) for path in (f"{search}/extend", f"{search}/trials")),
+        *(("POST", path) for path in (f"{search}/extend", f"{search}/trials", f"{trial}/network/pin")),
         *(("GET", path) for path in ("/searches", search, f"{search}/front", f"{search}/plot", f"{search}/trials")),
         *(("GET", path) for path in (f"{search}/events", trial, f"{trial}/reports", f"{trial}/network", "/workers")),
         *(("POST", path) for path in ("/leases", f"{lease}/result", f"{lease}/release")),
-        *(("PUT", path) for path in (lease, f"{lease}/network")),
-        *(("DELETE", path) for path in (search, "/workers/{worker_id}")),
+        *(("PUT", path) for path in (lease, f"{lease}/checkpoint", f"{lease}/network")),
+        ("GET", f"{lease}/checkpoint"),
+        *(("DELETE", path) for path in (search, f"{trial}/network/pin", "/workers/{worker_id}")),
         ("GET", "/healthz"),
     }
 

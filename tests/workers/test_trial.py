@@ -11,12 +11,13 @@ import torch
 from nas_service.client import WorkerClient
 from nas_service.database import Database
 from nas_service.database.events import events_after
+from nas_service.database.reports import reports_of_trial
 from nas_service.database.trials import trial_by_id
 from nas_service.domain.states import FailureReason, TrialState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
 from nas_service.lifecycle.overview import detail_of
-from nas_service.messages import Lease
+from nas_service.messages import Lease, Release
 from tests.builders import a_request, enqueued, submitted
 from workers import trial as worker_trial
 from workers.bookshelf import Bookshelf
@@ -190,6 +191,77 @@ def test_shutting_down_gives_the_trial_back(database: Database, client: WorkerCl
     lease = a_lease(database, client, recipe=LONG)
     work_on(lease, client, shelf, CPU, lambda: True)
     assert (end_of(database, lease).state, end_of(database, lease).message) == (TrialState.QUEUED, "shutdown")
+
+
+FEW_EPOCHS = {"epochs": 10, "batch_size": 16, "replicates": 2}
+
+
+def uninterrupted(database: Database, client: WorkerClient, shelf: Bookshelf, recipe: dict) -> Trial:
+    """How a trial as those of the tests ends when nothing comes between."""
+    lease = a_lease(database, client, recipe=recipe)
+    work_on(lease, client, shelf, CPU, never)
+    with database.write() as connection:
+        control.cancel(connection, lease.search_id)
+    return end_of(database, lease)
+
+
+def epochs_reported(database: Database, lease: Lease) -> list[tuple[int, int]]:
+    with database.read() as connection:
+        return [(row["training"], row["epoch"]) for row in reports_of_trial(connection, lease.trial_id)]
+
+
+def test_a_worker_told_to_stop_leaves_a_checkpoint_and_the_next_one_ends_the_trial_with_the_same_bits(
+    database: Database, client: WorkerClient, shelf: Bookshelf
+) -> None:
+    whole = uninterrupted(database, client, shelf, FEW_EPOCHS)
+    lease = a_lease(database, client, recipe=FEW_EPOCHS)
+    work_on(lease, client, shelf, CPU, lambda: len(epochs_reported(database, lease)) >= 4)
+    before = epochs_reported(database, lease)
+    assert 4 <= len(before) < 20
+    heir = client.lease(a_request("request-2", id="w2"))
+    assert (heir.trial_id, heir.token) == (lease.trial_id, lease.token + 1)
+    work_on(heir, client, Bookshelf(data_dir=None, fetch=False), CPU, never)
+    trial = end_of(database, heir)
+    assert (trial.state, trial.metrics, trial.replicates) == (TrialState.COMPLETED, whole.metrics, whole.replicates)
+    assert (trial.epochs_done, trial.attempt) == (whole.epochs_done, 0)
+    assert trial.environment["resumed_from_epoch"] == len(before) / 2
+    assert epochs_reported(database, heir) == [(training, epoch) for training in (0, 1) for epoch in range(1, 11)]
+
+
+def test_a_worker_that_vanished_left_the_checkpoint_of_a_moment_before(
+    database: Database, client: WorkerClient, shelf: Bookshelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = uninterrupted(database, client, shelf, FEW_EPOCHS)
+    lease = a_lease(database, client, recipe=FEW_EPOCHS).model_copy(update={"checkpoint_seconds": 0.05})
+    monkeypatch.setattr(worker_trial, "_stop", lambda *_: None)  # neither a last checkpoint nor a release
+    work_on(lease, client, shelf, CPU, lambda: any(tmp_path.rglob("*.checkpoint")))
+    monkeypatch.undo()
+    client.say_goodbye("w1")  # instead of the lease's end
+    heir = client.lease(a_request("request-2", id="w2"))
+    work_on(heir, client, shelf, CPU, never)
+    trial = end_of(database, heir)
+    assert (trial.metrics, trial.replicates) == (whole.metrics, whole.replicates)
+    assert 0 < trial.environment["resumed_from_epoch"] < 10
+    assert len(epochs_reported(database, heir)) == 20
+
+
+@pytest.mark.parametrize("state", [b"not a checkpoint", None])
+def test_a_checkpoint_that_is_broken_or_gone_means_training_from_the_beginning(
+    database: Database, client: WorkerClient, shelf: Bookshelf, tmp_path: Path, state: bytes | None
+) -> None:
+    whole = uninterrupted(database, client, shelf, {"epochs": 2})
+    lease = a_lease(database, client, recipe={"epochs": 2})
+    client.send_checkpoint(lease, state or b"lost")
+    client.release(lease, Release(reason="shutdown"))
+    if state is None:
+        for file in tmp_path.rglob("*.checkpoint"):
+            file.unlink()
+    heir = client.lease(a_request("request-2", id="w2"))
+    assert heir.checkpoint is not None
+    work_on(heir, client, shelf, CPU, never)
+    trial = end_of(database, heir)
+    assert (trial.state, trial.metrics) == (TrialState.COMPLETED, whole.metrics)
+    assert "resumed_from_epoch" not in trial.environment
 
 
 @pytest.mark.parametrize(

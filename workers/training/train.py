@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Task, task_shape
+from workers.training.checkpoint import TrainingState, put_back, take_state
 from workers.training.datasets import LoadedDataset
 from workers.training.measure import Answer, measure
 from workers.training.network import Network
@@ -34,6 +35,7 @@ ORDER = 1  # the purpose of a derived seed: the order of an epoch's images
 OnEpoch = Callable[[int, dict[str, float]], None]
 OnReplicateEpoch = Callable[[int, int, dict[str, float]], None]
 ShouldStop = Callable[[], bool]
+OnState = Callable[[TrainingState], None]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -60,7 +62,8 @@ class Training:
     seed: int
     metrics: dict[str, dict[str, float]]  # {"eval": {"psnr_db": ...}, "test": {...}}
     trivial: dict[str, float]  # the same metrics of the task's trivial answer, on eval
-    seconds: float  # wall time, measuring included; of all replicates that were trained together
+    # wall time, measuring included, time in `should_stop` not; of all replicates that were trained together
+    seconds: float
     epochs: int
     network: Network  # on the CPU, in evaluation mode
     projection_hash: str | None  # of a fixed W_in
@@ -100,6 +103,9 @@ def train_replicates(
     device: torch.device,
     on_epoch: OnReplicateEpoch | None = None,
     should_stop: ShouldStop | None = None,
+    on_state: OnState | None = None,
+    resume_from: TrainingState | None = None,
+    at_once: int | None = None,
 ) -> list[Training | Diverged]:
     """Train replicates of a network as one batched network by the recipe, and measure each.
 
@@ -119,6 +125,10 @@ def train_replicates(
         on_epoch: called after each epoch for each replicate that goes on, with its number, the epoch from 0 and
             {"train_mse", "mse", "psnr_db", "lr"}; mse and PSNR are of the evaluation split.
         should_stop: asked every few steps.
+        on_state: called after each epoch, after `on_epoch`, with all that the next one depends on.
+        resume_from: such a state; training goes on from there and ends with the same bits.
+        at_once: compute so many examples of a replicate at once and add up the gradients of a batch, where memory is
+            short: the same mathematics but for the statistics of BatchNorm. None for whole batches.
 
     Returns:
         For each seed the training, or how it diverged: its loss was not finite or has exploded.
@@ -126,31 +136,41 @@ def train_replicates(
     Raises:
         IllegalArchitecture: when the network does not fit the task.
         DatasetError: when the dataset lacks what the task needs.
+        CheckpointError: when the state to resume from is not one of this network.
         Stopped: when `should_stop` said so.
     """
     start = time.perf_counter()
     splits = prepare(task, data, device)
     network = Network(architecture, task_shape(task, data.dataset), *seeds).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=recipe.weight_decay, fused=True)
-    answer = _answer_of(network, recipe, device)
+    answer = answer_of(network, recipe, device)
     images, steps = len(splits.train), steps_per_epoch(len(splits.train), recipe)
-    diverged: dict[int, Diverged] = {}
-    least_mse = [math.inf] * len(seeds)
-    for epoch in range(recipe.epochs):
+    first_epoch, diverged, least_mse = 0, dict[int, Diverged](), [math.inf] * len(seeds)
+    if resume_from is not None:
+        put_back(resume_from, network, optimizer)
+        first_epoch, least_mse = resume_from.epochs, list(resume_from.least_mse)
+        diverged = {replicate: Diverged(epoch) for replicate, epoch in resume_from.diverged.items()}
+        start -= resume_from.seconds
+    for epoch in range(first_epoch, recipe.epochs):
         network.train()
         loss_sums, seen = torch.zeros(len(seeds), device=device), 0
         for step, items in enumerate(epoch_batches(images, recipe, seeds, epoch, device)):  # items: (R, B)
-            if should_stop is not None and step % STEPS_BETWEEN_POLLS == 0 and should_stop():
-                raise Stopped(epoch)
+            if should_stop is not None and step % STEPS_BETWEEN_POLLS == 0:
+                asked = time.perf_counter()
+                if should_stop():
+                    raise Stopped(epoch)
+                start += time.perf_counter() - asked  # it may have waited for another worker's measurement
             optimizer.param_groups[0]["lr"] = lr * lr_factor(recipe, epoch, step, steps)
-            samples, visits = items % images, items // images  # (R, B)
-            inputs, targets = make_batches(splits.train, samples, seeds, epoch, visits, recipe.augment)
-            # inputs: (R, B, d_x), targets: (R, B, d_y); the sum keeps each replicate's gradient its own
-            losses = F.mse_loss(answer(inputs), targets, reduction="none").mean(dim=(1, 2))  # (R,)
             optimizer.zero_grad(set_to_none=True)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            for part in micro_batches(items, at_once):  # one part, unless memory is short
+                samples, visits = part % images, part // images  # (R, B)
+                inputs, targets = make_batches(splits.train, samples, seeds, epoch, visits, recipe.augment)
+                # inputs: (R, B, d_x), targets: (R, B, d_y); the sum keeps each replicate's gradient its own
+                losses = F.mse_loss(answer(inputs), targets, reduction="none").mean(dim=(1, 2))  # (R,)
+                losses = losses * (part.shape[1] / items.shape[1])
+                losses.sum().backward()  # type: ignore[no-untyped-call]
+                loss_sums += losses.detach() * items.shape[1]
             optimizer.step()
-            loss_sums += losses.detach() * items.shape[1]
             seen += items.shape[1]
         network.eval()
         train_mse = (loss_sums / seen).tolist()  # the only wait for the device in an epoch of training
@@ -165,6 +185,10 @@ def train_replicates(
                 on_epoch(replicate, epoch, row)
         if len(diverged) == len(seeds):
             return list(diverged.values())
+        if on_state is not None:
+            ends = {replicate: error.epoch for replicate, error in diverged.items()}
+            on_state(take_state(network, optimizer, epoch + 1, least_mse, ends, time.perf_counter() - start))
+    network.eval()  # where a resumed training had no epoch left
     (trivial,) = measure(
         lambda inputs: trivial_answer(splits.eval, inputs, splits.train.labels), splits.eval, seeds[:1]
     )
@@ -198,6 +222,13 @@ def epoch_batches(
     orders = [torch.randperm(images * recipe.augment, generator=generator) for generator in generators]
     order = torch.stack(orders).to(device)  # (R, images * augment)
     return (batch for batch in torch.split(order, recipe.batch_size, dim=1) if batch.shape[1] > 1)
+
+
+def micro_batches(items: Tensor, at_once: int | None) -> Sequence[Tensor]:
+    """Split a batch (R, B) into equal parts of at most `at_once` (4 or more), so that no part has a single image."""
+    batch = items.shape[1]
+    parts = 1 if at_once is None else -(-batch // at_once)
+    return torch.tensor_split(items, parts, dim=1)
 
 
 def steps_per_epoch(images: int, recipe: Recipe) -> int:
@@ -253,7 +284,8 @@ def environment_of(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _answer_of(network: Network, recipe: Recipe, device: torch.device) -> Answer:
+def answer_of(network: Network, recipe: Recipe, device: torch.device) -> Answer:
+    """The network at the recipe's precision."""
     in_bf16 = precision_of(recipe, device) == "bf16"
 
     def answer(inputs: Tensor) -> Tensor:

@@ -51,6 +51,28 @@ def test_the_cost_stands_on_x_and_a_minimised_quality_goes_down(objectives: list
     assert ids(traces_of(figure)["hourglass", "stairs"]) == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("names", "x", "title"),
+    [
+        (["latency_ms", "psnr_db"], "metrics.measured.latency_ms", "latency of 1 example, ms"),
+        (["psnr_db", "peak_memory_bytes"], "metrics.measured.peak_memory_bytes", "peak memory in training, bytes"),
+        (["train_flops", "psnr_db"], "costs.train_flops", "FLOPs of one training"),
+        (["train_seconds", "train_flops", "psnr_db"], "costs.train_flops", "FLOPs of one training"),
+        (["psnr_db", "ssim", "train_seconds"], "metrics.measured.train_seconds", "seconds of one training"),
+    ],
+)
+def test_a_measured_cost_stands_on_x_unless_a_known_one_does(names: list[str], x: str, title: str) -> None:
+    search = a_stored_search(objectives=[{"name": name, "reference": 100} for name in names], device="cpu")
+    measured = {"latency_ms": 1.5, "peak_memory_bytes": 2e6, "train_seconds": 3.0}
+    trials = [a_trial(metrics={"eval": {"psnr_db": 20.0, "ssim": 0.5}, "measured": measured})]
+    for shown in ([], trials):
+        figure = front_figure(search, shown)
+        assert (figure.layout.meta["x"], figure.layout.meta["y"]) == (x, "metrics.eval.psnr_db")
+        assert figure.layout.xaxis.title.text == f"{title} (lower is better)"
+    expected = {"costs.train_flops": 1000} | {f"metrics.measured.{name}": value for name, value in measured.items()}
+    assert list(traces_of(figure)["hourglass", "front"].x) == [expected[x]]
+
+
 def test_with_three_objectives_the_staircase_leaves_out_what_only_the_third_one_keeps() -> None:
     search = a_stored_search(objectives=[{"name": "macs"}, {"name": "psnr_db"}, {"name": "ssim"}])
     rows = [(1, 1000, 20.0, 0.5), (2, 2000, 19.0, 0.9)]

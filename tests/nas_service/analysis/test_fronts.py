@@ -56,6 +56,12 @@ def test_there_is_no_hypervolume_before_the_trivial_answer_is_known() -> None:
     assert fronts.arms["hourglass"].hypervolume is None
 
 
+def test_a_trivial_answer_that_has_no_place_on_a_log_scale_is_no_reference() -> None:
+    objectives = [{"name": "macs"}, {"name": "ssim", "scale": "log"}]
+    fronts = fronts_of_search(a_stored_search({"ssim": -0.01}, objectives=objectives), [a_trial()])
+    assert (fronts.reference_point[1], fronts.union.hypervolume) == (None, None)
+
+
 def test_an_objective_with_its_own_reference_waits_for_nothing() -> None:
     objectives = [{"name": "macs", "reference": 3000}, {"name": "psnr_db", "reference": 0.0}]
     fronts = fronts_of_search(a_stored_search(objectives=objectives), [a_trial(cost=1000, psnr_db=20.0)])

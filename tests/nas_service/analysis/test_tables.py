@@ -35,6 +35,13 @@ def test_a_trial_that_was_never_trained_has_empty_cells() -> None:
     assert row["message"] == "d_h, d_z: no"
 
 
+def test_measured_costs_have_columns_of_their_own() -> None:
+    measured = {"latency_ms": 0.25, "latency_ms_iqr": 0.01, "peak_memory_bytes": 1_000_000.0}
+    (row,) = read_back(a_trial(cost=12, metrics={"eval": {"psnr_db": 20.0}, "measured": measured}))
+    assert (row["latency_ms"], row["peak_memory_bytes"]) == ("0.25", "1000000.0")
+    assert (row["train_flops"], row["train_seconds"], row["eval_psnr_db"]) == ("12", "", "20.0")
+
+
 def test_several_learning_rates_share_a_cell() -> None:
     (row,) = read_back(a_trial(lr=(1e-3, 2e-3, 3e-3)))
     assert row["lr"] == "0.001 0.002 0.003"

@@ -1,9 +1,11 @@
 """The command line against a served application: what people type, what they read, how it exits."""
 
+import io
 import json
 import socket
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from nas_service.cli import app, main
+from nas_service.cli.demo import save_results
+from nas_service.client import ApiError, Client
 from nas_service.database import Database
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import lease
@@ -48,6 +52,17 @@ def train_one(database: Database, psnr_db: float = 20.0) -> int:
         control.enqueue(connection, 1, Enqueue(arm="hourglass", d_z=100, d_h=10, depth=2, lr=2e-3))
         held = lease(connection, a_request(), Settings())
         return finish(connection, held.lease_id, held.token, a_result(psnr_db)).id
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """What the command says when it refuses, as one line."""
+    monkeypatch.setattr(sys, "argv", ["hourglass", *arguments])
+    monkeypatch.setenv("COLUMNS", "500")
+    monkeypatch.setenv("TERMINAL_WIDTH", "500")
+    shown = io.StringIO()
+    with pytest.raises(SystemExit) as refused, redirect_stderr(shown):
+        main()
+    return f"{refused.value} {shown.getvalue()}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -138,6 +153,78 @@ def test_a_taken_port_that_the_user_named_is_an_error(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         result = CliRunner().invoke(app, ["up", "--port", port, "--workers", "0", "--data-dir", str(tmp_path)])
     assert f"port {port} is taken" in result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("name: 2026-01-01", "write dates in quotes"),
+        ("name: .nan", "finite numbers"),
+        ("name: &a [*a]", "Circular"),
+        ("arms:\n  a: {depth: 1}\n  a: {depth: 2}", "'a' stands there twice"),
+        ("dataset: {path: photos}", "no answer from"),  # sent: the server says what to write instead
+    ],
+)
+def test_a_file_that_json_cannot_carry_or_that_says_a_thing_twice_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, says: str
+) -> None:
+    monkeypatch.setenv("HOURGLASS_DATA_DIR", str(tmp_path))
+    path = tmp_path / "search.yaml"
+    path.write_text(content)
+    assert says in refusal(monkeypatch, "submit", str(path), "--server", "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("keeps", ["front", "none"])
+def test_the_results_of_a_demo_are_saved_whether_networks_are_kept_or_not(
+    server: str, database: Database, tmp_path: Path, keeps: str
+) -> None:
+    hourglass("submit", a_file(tmp_path, keep_networks=keeps))
+    trial_id = train_one(database)
+    with Client(server) as client:
+        if keeps == "front":  # its network was never brought here: that is an error, not a silence
+            with pytest.raises(ApiError, match=f"no network of trial {trial_id}"):
+                save_results(client, 1, tmp_path)
+        else:
+            save_results(client, 1, tmp_path)
+    assert len((tmp_path / "front.csv").read_text().splitlines()) == 2
+
+
+def test_names_with_brackets_and_colons_are_printed_as_they_are(server: str, tmp_path: Path) -> None:
+    hourglass("submit", a_file(tmp_path, name="[/b] :smile: [red]x"))
+    assert "[/b] :smile: [red]x" in hourglass("searches").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["extend", "1", "0"], "above 0"),
+        (["extend", "1", "inf"], "finite"),
+        (["searches", "--server", "foo"], "address is like"),
+        (["searches", "--server", "http://[::"], "address is like"),
+        (["up", "--port", "99999"], "65535"),
+        (["up", "--data-dir", "/dev/null"], "cannot use /dev/null"),
+        (["server", "--data-dir", "/dev/null/x"], "the database cannot be opened"),
+        (["worker", "--device", "foo"], "there is no device 'foo'"),
+        (["worker", "--label", "plain"], "key=value"),
+        (["worker", "--name", "n" * 201], "at most 200"),
+    ],
+)
+def test_what_users_mistype_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    assert says in refusal(monkeypatch, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("HOURGLASS_LEASE_SECONDS", "abc", "HOURGLASS_LEASE_SECONDS: Input should be a valid number"),
+        ("HOURGLASS_DATABASE_URL", "garbage", "the database cannot be opened"),
+    ],
+)
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert says in refusal(monkeypatch, "migrate")
 
 
 def test_the_help_does_not_import_torch_or_optuna() -> None:

@@ -9,6 +9,12 @@ def test_the_known_objectives_are_the_known_costs() -> None:
     assert {name for name in OBJECTIVE_KINDS if Objective(name=name).is_known} == set(Costs.model_fields)
 
 
+def test_an_objective_is_a_known_cost_a_measured_cost_or_a_quality() -> None:
+    for objective in (Objective(name=name) for name in OBJECTIVE_KINDS):
+        assert [objective.is_known, objective.is_measured_cost, objective.is_quality].count(True) == 1
+    assert Objective(name="latency_batch256_ms").path == "metrics.measured.latency_batch256_ms"
+
+
 def test_costs_and_errors_are_minimised_and_qualities_maximised() -> None:
     maximised = {name for name in OBJECTIVE_KINDS if Objective(name=name).direction == "maximize"}
     assert maximised == {"psnr_db", "ssim", "accuracy"}

@@ -137,7 +137,7 @@ def test_limits_below_the_smallest_network_are_refused() -> None:
         (["psnr_db"], "objectives", "at least 2 items"),
         (["psnr_db", "ssim", "mse", "macs"], "objectives", "at most 3 items"),
         (["psnr_db", "psnr_db"], "objectives", "may stand there once"),
-        (["macs", "bytes_stored"], "objectives", "at least one objective must be measured"),
+        (["macs", "bytes_stored"], "objectives", "at least one objective must be a quality"),
         (["macs", "accuracy"], "objectives.1.name", "measured by generative_classification only"),
     ],
 )
@@ -153,6 +153,25 @@ def test_a_reference_on_a_log_scale_is_above_zero() -> None:
 def test_accuracy_belongs_to_generative_classification() -> None:
     search = a_search(task={"kind": "generative_classification"}, objectives=[{"name": "macs"}, {"name": "accuracy"}])
     assert search.directions == ["minimize", "maximize"]
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a\nb", "a\0b", "\x1b[31mred", "n" * 201])
+def test_a_name_is_one_line_that_can_be_read(name: str) -> None:
+    assert set(faults(name=name)) == {"name"}
+    assert a_search(name="Größe 名前 🚀 [/b]").name == "Größe 名前 🚀 [/b]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"budget": {"epochs_per_arm": 10**400}}, "budget.epochs_per_arm"),
+        ({"limits": {"max_parameters": 10**400}}, "limits.max_parameters"),
+        ({"dataset": {"path": "npz:x", "image_shape": [1, 8, 8], "train_images": 10**400}}, "dataset.train_images"),
+        ({"seed": 2**31 - 1}, "seed"),
+    ],
+)
+def test_numbers_too_large_to_compute_with_are_refused(changes: dict[str, Any], field: str) -> None:
+    assert set(faults(**changes)) == {field}
 
 
 @pytest.mark.parametrize("budget", [{}, {"trials_per_arm": 3, "epochs_per_arm": 9}])

@@ -85,3 +85,10 @@ def test_a_path_brings_its_facts_along() -> None:
 def test_a_faulty_dataset_is_refused_and_the_reason_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Dataset.model_validate(fields)
+
+
+@pytest.mark.parametrize("facts", [{"image_shape": (1, 9, 9)}, {"classes": 3}, {"train_images": 5}])
+def test_what_is_stated_of_a_known_dataset_must_be_true(facts: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="leave it out"):
+        Dataset.model_validate({"name": "digits", **facts})
+    Dataset(name="digits", image_shape=(1, 8, 8), classes=10, train_images=1078)

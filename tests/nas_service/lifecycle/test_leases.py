@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from nas_service.database import Database
-from nas_service.database.events import events_after
+from nas_service.database.events import events_after, lock_search
 from nas_service.database.reports import reports_of_trial
 from nas_service.database.searches import arms_of, search_by_id
 from nas_service.database.trials import front_trials, trial_by_id
@@ -89,6 +89,13 @@ def test_a_worker_gets_only_trials_on_datasets_that_it_can_read(each_database: D
     assert taken(each_database, "request-e", datasets={"digits": None}) is not None
 
 
+def test_text_that_a_database_cannot_hold_stops_nobody(each_database: Database) -> None:
+    queued(each_database)
+    held = taken(each_database, "request\0", id="w\0", name="worker\0")
+    assert held == taken(each_database, "request\0", id="w\0", name="worker\0")
+    assert ended(each_database, held, message="\0").state is TrialState.COMPLETED
+
+
 def test_nothing_of_a_paused_search_is_leased(each_database: Database) -> None:
     (trial_id,) = queued(each_database)
     with each_database.write() as connection:
@@ -142,6 +149,51 @@ def test_the_last_attempt_lost_makes_a_trial_poison(each_database: Database) -> 
             reap(connection, max_attempts=3)
     trial = trial_of(each_database, trial_id)
     assert (trial.state, trial.reason) == (TrialState.FAILED, FailureReason.POISON)
+
+
+def test_trials_lost_together_with_the_search_that_the_first_one_ends_hold_nobody_up(each_database: Database) -> None:
+    trial_ids = queued(each_database, 2, max_failures=0)
+    for number in range(2):
+        taken(each_database, f"request-{number}", id=f"w{number}", settings=EXPIRED)
+    with each_database.write() as connection:
+        assert reap(connection, max_attempts=1) == 1
+    states = [trial_of(each_database, trial_id).state for trial_id in trial_ids]
+    assert states == [TrialState.FAILED, TrialState.CANCELLED]
+
+
+def test_a_search_cancelled_while_a_worker_asks_makes_the_worker_wait_and_nobody_waits_in_a_circle(
+    postgres_database: Database,
+) -> None:
+    (trial_id,) = queued(postgres_database)
+    search_id = trial_of(postgres_database, trial_id).search_id
+    granted: list[Lease | None] = []
+    asking = threading.Thread(target=lambda: granted.append(taken(postgres_database)))
+    with postgres_database.write() as connection:
+        lock_search(connection, search_id)
+        asking.start()
+        asking.join(0.3)  # long enough to reach the lock
+        control.cancel(connection, search_id)
+    asking.join(30)
+    assert granted == [None]
+
+
+def test_a_result_that_comes_while_its_expired_lease_is_taken_back_stays(postgres_database: Database) -> None:
+    (trial_id,) = queued(postgres_database)
+    held = taken(postgres_database, settings=EXPIRED)
+    count: list[int] = []
+
+    def take_back() -> None:
+        with postgres_database.write() as connection:
+            count.append(reap(connection, max_attempts=3))
+
+    reaping = threading.Thread(target=take_back)
+    with postgres_database.write() as connection:
+        finish(connection, held.lease_id, held.token, a_result())
+        reaping.start()
+        reaping.join(0.3)
+    reaping.join(30)
+    assert count == [0]
+    assert trial_of(postgres_database, trial_id).state is TrialState.COMPLETED
 
 
 def test_a_trial_given_back_uses_no_attempt_and_starts_again_from_nothing(each_database: Database) -> None:
@@ -199,6 +251,14 @@ def test_a_result_without_an_objective_is_refused_and_the_trial_stays_leased(eac
     assert trial_of(each_database, trial_id).state is TrialState.LEASED
 
 
+def test_a_value_that_has_no_place_on_a_log_scale_is_refused(each_database: Database) -> None:
+    objectives = [{"name": "macs"}, {"name": "ssim", "scale": "log"}]
+    queued(each_database, objectives=objectives)
+    held = taken(each_database)
+    with pytest.raises(Unsuitable, match="ssim must be above 0"):
+        ended(each_database, held, metrics={"eval": {"ssim": -0.1}})
+
+
 def test_the_stored_front_follows_every_result(each_database: Database) -> None:
     queued(each_database, 4)  # d_z 70 to 73: each costs more than the one before
     holds = [taken(each_database, f"request-{n}", id=f"w{n}") for n in range(4)]
@@ -231,7 +291,8 @@ def test_too_many_failures_end_the_search_with_the_reason(each_database: Databas
     with each_database.read() as connection:
         search = search_by_id(connection, held.search_id)
         (arm,) = arms_of(connection, held.search_id)
-    assert (search.state, search.reason) == ("failed", "2 trials failed, more than max_failures 1 allows")
+    assert search.state == "failed"
+    assert search.reason == "2 trials failed, more than max_failures 1 allows; the last one: boom"
     assert arm.trials[TrialState.CANCELLED] == 1
     assert arm.spending == 0
 

@@ -8,7 +8,7 @@ from nas_service.database.searches import search_by_id
 from nas_service.domain.states import SearchState
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import lease
-from nas_service.messages import Lease
+from nas_service.messages import Lease, Result
 from nas_service.scheduler import Scheduler
 from nas_service.settings import Settings
 from tests.builders import a_request, a_result
@@ -17,6 +17,14 @@ from tests.builders import a_request, a_result
 def quality_of(lease: Lease) -> float:
     shape = lease.architecture
     return 20 + shape.depth**0.5 + shape.d_h / 100 - abs(shape.d_z - 90) / 50
+
+
+def result_of(lease: Lease) -> Result:
+    """A completed result; what a device would measure grows with the network."""
+    weights = lease.architecture.depth * lease.architecture.d_z * lease.architecture.d_h
+    result = a_result(quality_of(lease))
+    measured = dict.fromkeys(lease.measure, 0.1 + weights / 1e4)
+    return result if not measured else a_result(metrics={**(result.metrics or {}), "measured": measured})
 
 
 def run_search(
@@ -49,5 +57,5 @@ def run_search(
         if held:
             done = held.pop(order.randrange(len(held)))
             with database.write() as connection:
-                finish(connection, done.lease_id, done.token, a_result(quality_of(done)))
+                finish(connection, done.lease_id, done.token, result_of(done))
     raise AssertionError(f"the search did not end in {rounds} rounds")

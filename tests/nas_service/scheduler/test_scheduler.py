@@ -1,11 +1,16 @@
 """The scheduler on a real database, with workers that finish at once."""
 
 from collections.abc import Callable
+from csv import DictReader
+from io import StringIO
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from nas_service.analysis.charts import front_figure
+from nas_service.analysis.fronts import fronts_of_search
+from nas_service.analysis.tables import csv_lines
 from nas_service.database import Database
 from nas_service.database.events import events_after
 from nas_service.database.searches import arms_of, search_by_id
@@ -14,13 +19,14 @@ from nas_service.domain.search import SamplerName
 from nas_service.domain.states import SearchState, TrialState
 from nas_service.domain.trial import duplicate_key
 from nas_service.lifecycle import control
+from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import lease
 from nas_service.messages import Enqueue
 from nas_service.optimizer import ArmStudy
 from nas_service.scheduler import Scheduler
 from nas_service.scheduler.desk import record_of
 from nas_service.settings import Settings
-from tests.builders import ARMS, a_request, a_search, submitted
+from tests.builders import ARMS, a_request, a_result, a_search, enqueued, leased, submitted
 from tests.nas_service.scheduler.fake_workers import run_search
 
 NewScheduler = Callable[[], Scheduler]
@@ -54,6 +60,38 @@ def test_asking_again_after_a_rebuild_from_rows_gives_the_same_architecture(
         proposal = ArmStudy.rebuild(spec, "hourglass", before).ask()
         assert (proposal.architecture, proposal.lr) == (row.architecture, row.lr), row.number
     assert asked_while_running >= 20
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize(
+    "names", [["train_flops", "latency_ms", "psnr_db"], ["psnr_db", "train_seconds", "train_flops"]]
+)
+def test_a_search_of_three_objectives_with_measured_costs_runs_to_its_front(
+    database: Database, new_scheduler: NewScheduler, settings: Settings, sampler: str, names: list[str]
+) -> None:
+    objectives = [{"name": name, "scale": "log", "reference": 1e12} for name in names if name != "psnr_db"]
+    objectives.insert(names.index("psnr_db"), {"name": "psnr_db"})
+    limits = {"max_parameters": 20_000}  # so that some are refused and stand-ins take their place
+    search_id = submitted(
+        database, objectives=objectives, device="cpu", sampler=sampler, limits=limits, budget={"trials_per_arm": 25}
+    )
+    run_search(database, new_scheduler, settings, search_id, at_once=3, restart_every=7)
+    with database.read() as connection:
+        search = search_by_id(connection, search_id)
+        trials = newest_trials(connection, search_id, 1000)
+    completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
+    assert len(completed) == 25
+    assert len(trials) > 25  # refused ones
+    assert all(trial.costs.train_flops for trial in completed)
+    front = fronts_of_search(search, completed)
+    assert {trial.id for trial in front.union.points} == {trial.id for trial in completed if trial.on_front}
+    assert front.union.hypervolume > 0
+    figure = front_figure(search, completed)
+    assert figure.layout.meta["x"] == "costs.train_flops"
+    rows = list(DictReader(StringIO("".join(csv_lines(completed)), newline="")))
+    assert all(float(row["train_flops"]) > 0 for row in rows)
+    measured = next(name for name in names if name.startswith(("latency", "train_seconds")))
+    assert all(float(row[measured]) > 0 for row in rows)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -144,6 +182,33 @@ def test_an_enqueued_architecture_is_trained_and_the_sampler_goes_on_around_it(
     assert [row.number for row in rows] == list(range(len(rows)))
     assert all(row.ask for row in rows)
     assert sum(trial.state is TrialState.COMPLETED for trial in trials) == 8
+
+
+def test_an_enqueued_trial_of_several_learning_rates_may_end_before_the_scheduler_sees_it(
+    database: Database, new_scheduler: NewScheduler, settings: Settings, tmp_path: Path
+) -> None:
+    arms = {"hourglass": ARMS["hourglass"] | {"lr": [1e-3, 2e-3, 3e-3]}}
+    search_id = submitted(database, arms=arms, budget={"trials_per_arm": 4})
+    enqueued(database, search_id, d_z=100, lr=None)
+    held = leased(database, tmp_path)
+    with database.write() as connection:
+        finish(connection, held.lease_id, held.token, a_result(lr=2e-3))
+    run_search(database, new_scheduler, settings, search_id, restart_every=2)
+    with database.read() as connection:
+        assert search_by_id(connection, search_id).state is SearchState.FINISHED
+
+
+def test_a_store_that_is_away_holds_up_no_search(
+    database: Database, new_scheduler: NewScheduler, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_away(*_: object) -> int:
+        raise OSError("the store is away")
+
+    monkeypatch.setattr("nas_service.scheduler.loop.sweep_artifacts", is_away)
+    search_id = submitted(database, budget={"trials_per_arm": 2})
+    run_search(database, new_scheduler, settings, search_id)
+    with database.read() as connection:
+        assert search_by_id(connection, search_id).state is SearchState.FINISHED
 
 
 def test_random_proposals_are_marked_and_counted(
