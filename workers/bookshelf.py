@@ -1,6 +1,7 @@
 """The datasets of one worker: what it offers, what it has in memory, what it could not read."""
 
 from pathlib import Path
+from time import monotonic
 
 from nas_service.domain.tasks import Dataset
 from workers.training.datasets import (
@@ -12,6 +13,7 @@ from workers.training.datasets import (
     load_dataset,
 )
 
+TRY_AGAIN_SECONDS = 600.0
 MAX_PROBLEM = 4000  # characters of a problem that a worker tells
 
 
@@ -23,7 +25,13 @@ class Bookshelf:
         self._fetch = fetch
         self._digests: dict[str, str | None] = dict.fromkeys(available_datasets(data_dir, fetch))
         self._in_memory: LoadedDataset | None = None
-        self.problems: dict[str, str] = {}  # key: why it cannot be read
+        self._problems: dict[str, tuple[float, str]] = {}  # key: since when and why it cannot be read
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why a dataset cannot be read; after ten minutes it is tried again, for the network may be back."""
+        recent = monotonic() - TRY_AGAIN_SECONDS
+        return {key: why for key, (since, why) in self._problems.items() if since > recent}
 
     @property
     def offered(self) -> dict[str, str | None]:
@@ -46,7 +54,7 @@ class Bookshelf:
             raise
         except DatasetError as error:
             if not self._is_readable(dataset.key):
-                self.problems[dataset.key] = str(error)[:MAX_PROBLEM]
+                self._problems[dataset.key] = (monotonic(), str(error)[:MAX_PROBLEM])
             raise
         self._digests[dataset.key] = loaded.digest
         self._in_memory = loaded

@@ -78,6 +78,8 @@ class Worker:
             try:
                 lease = self._ask(request)
             except (ServerUnreachable, ApiError) as error:
+                if self._idle_too_long(idle_since):
+                    return
                 log.warning("no lease, trying again", error=str(error))
                 self._stop.wait(pause)  # the same request again: a lease whose answer was lost is not lost
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
@@ -86,10 +88,16 @@ class Worker:
             if lease is not None:
                 self._train(lease)
                 idle_since = monotonic()
-            elif self._options.exit_when_idle is not None and monotonic() - idle_since > self._options.exit_when_idle:
-                log.info("nothing to train, ending", idle_seconds=round(monotonic() - idle_since))
+            elif self._idle_too_long(idle_since):
                 return
             request = self._request()
+
+    def _idle_too_long(self, since: float) -> bool:
+        limit, idle = self._options.exit_when_idle, monotonic() - since
+        if limit is None or idle < limit:
+            return False
+        log.info("nothing to train, ending", idle_seconds=round(idle))
+        return True
 
     def _ask(self, request: LeaseRequest) -> Lease | None:
         self._waiting = True
@@ -119,7 +127,8 @@ class Worker:
             datasets=self._shelf.offered,
             problems=self._shelf.problems,
         )
-        wait = min(WAIT_SECONDS, self._options.exit_when_idle or WAIT_SECONDS)
+        limit = self._options.exit_when_idle
+        wait = WAIT_SECONDS if limit is None else min(WAIT_SECONDS, limit)
         return LeaseRequest(request_id=token_hex(16), worker=info, wait_seconds=wait)
 
     def _should_end(self) -> bool:

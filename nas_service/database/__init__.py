@@ -4,7 +4,8 @@ Nothing here commits: the edge does (`Database.read` and `Database.write` open o
 """
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError as DatabaseAway
 
 from nas_service.database.engine import Database
 
-__all__ = ["Connection", "Database"]
+__all__ = ["Connection", "Database", "DatabaseAway"]

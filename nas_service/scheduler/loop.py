@@ -9,7 +9,7 @@ from time import monotonic
 import structlog
 
 from nas_service.artifacts import ArtifactStore
-from nas_service.database import Connection, Database
+from nas_service.database import Connection, Database, DatabaseAway
 from nas_service.database.searches import arms_of, news_of_running_searches
 from nas_service.database.trials import set_ask
 from nas_service.database.workers import busy_worker_ids, live_workers
@@ -25,7 +25,8 @@ log = structlog.get_logger()
 
 REAP_SECONDS = 1.0
 SWEEP_SECONDS = 10.0
-MAX_ERRORS_IN_A_ROW = 5  # of one search, without a proposal in between; then it fails
+MAX_ERRORS = 5  # of one search, without a proposal in between; then it fails
+ERRORS_COUNT_SECONDS = 600.0  # earlier ones are forgotten
 
 
 class Scheduler:
@@ -36,7 +37,7 @@ class Scheduler:
         self._store = store
         self._settings = settings
         self._desks: dict[int, Desk] = {}
-        self._errors: dict[int, int] = {}
+        self._errors: dict[int, list[float]] = {}  # when a search could not be served
         self._reap_at = self._sweep_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -76,11 +77,14 @@ class Scheduler:
     def _tend_safely(self, search_id: int) -> None:
         try:
             self._tend(search_id)
+        except DatabaseAway:
+            raise  # no fault of this search
         except Exception as error:
             log.exception("cannot serve a search", search=search_id)
             self._desks.pop(search_id, None)
-            self._errors[search_id] = self._errors.get(search_id, 0) + 1
-            if self._errors[search_id] >= MAX_ERRORS_IN_A_ROW:
+            recent = [at for at in self._errors.get(search_id, []) if at > monotonic() - ERRORS_COUNT_SECONDS]
+            self._errors[search_id] = [*recent, monotonic()]
+            if len(self._errors[search_id]) >= MAX_ERRORS:
                 with self._database.write() as connection:
                     fail(connection, search_id, f"the scheduler cannot go on with it: {error}")
 

@@ -102,7 +102,9 @@ def halve_when_out_of_memory(train: Callable[[int], Outcome], at_once: int, reci
     while True:
         try:
             return train(at_once), at_once
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             failure = str(error) or type(error).__name__
         if at_once <= least:
             raise DoesNotFit(
@@ -112,6 +114,11 @@ def halve_when_out_of_memory(train: Callable[[int], Outcome], at_once: int, reci
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is what the error says; torch has no type of its own for it on a CPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def free_bytes(device: torch.device) -> int | None:
