@@ -23,7 +23,7 @@ from workers.training.measure import CHUNK
 Outcome = TypeVar("Outcome")
 
 BYTES = 4  # of a float32
-COPIES_OF_A_WEIGHT = 4  # itself, its gradient, two moments
+COPIES_OF_A_WEIGHT = 3  # itself and AdamW's two moments
 LEAST_AT_ONCE = 4  # BatchNorm needs more than one, also in what remains of a batch
 FREE_SHARE = 0.9  # of the free memory may be planned with
 MMAP_THRESHOLD = 4 << 20  # below it are the matrices of the usual shapes, which must not be mapped anew at each step
@@ -33,8 +33,8 @@ M_MMAP_THRESHOLD = -3  # glibc's <malloc.h>
 def keep_memory_compact() -> None:
     """Give large tensors back to the system as soon as they are freed, on Linux with glibc.
 
-    By itself malloc raises its threshold to 32 MiB and then keeps tensors below that in a heap full of holes: the
-    resident memory of a training nearly doubled (measured: 2.5 GB instead of 1.4 GB for 8192/64 x 20, batch 512).
+    By itself malloc raises its threshold to 32 MiB and then keeps tensors below that in a heap full of holes: deep, wide
+    trainings take about twice the memory that they use.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -55,6 +55,7 @@ def predicted_peak_bytes(
         precision: fp32 or bf16.
     """
     costs = known_costs(architecture, shape)
+    gradients = costs.parameters_trainable
     weights = COPIES_OF_A_WEIGHT * costs.parameters_trainable
     frozen = costs.parameters_in_memory - costs.parameters_trainable
     if precision == "bf16":
@@ -62,7 +63,9 @@ def predicted_peak_bytes(
         frozen += frozen // 2
     rows = batch * _kept_per_row(architecture, shape, replicates, precision)
     evaluation = CHUNK * (2 * architecture.d_z + architecture.d_h + 4 * max(shape.d_x, shape.d_y))
-    return int(BYTES * replicates * (weights + frozen + max(rows, evaluation)))
+    # Going backwards, gradients come as what was kept goes: the larger of the two, and about half of the other.
+    backward = max(rows, gradients) + min(rows, gradients) / 2
+    return int(BYTES * replicates * (weights + frozen + max(backward, evaluation)))
 
 
 class DoesNotFit(MemoryError):
