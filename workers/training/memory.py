@@ -33,8 +33,8 @@ M_MMAP_THRESHOLD = -3  # glibc's <malloc.h>
 def keep_memory_compact() -> None:
     """Give large tensors back to the system as soon as they are freed, on Linux with glibc.
 
-    By itself malloc raises its threshold to 32 MiB and then keeps tensors below that in a heap full of holes: deep, wide
-    trainings take about twice the memory that they use.
+    By itself malloc raises its threshold to 32 MiB and then keeps tensors below that in a heap full of holes: deep,
+    wide trainings take about twice the memory that they use.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
