@@ -33,10 +33,6 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def is_up(self) -> bool:
-        """Whether the server answers."""
-        return self._transport.call("GET", "/healthz").is_success
-
     def submit(self, search: Search | dict[str, Any]) -> SearchDetail:
         """Submit a search; it runs from now on."""
         return self._detail("POST", "/searches", search)

@@ -42,12 +42,6 @@ def artifact_of_trial(connection: Connection, trial_id: int, kind: ArtifactKind)
     return StoredArtifact(*row) if row else None
 
 
-def trials_with_artifact(connection: Connection, search_id: int, kind: ArtifactKind) -> list[int]:
-    """The trials of a search whose file of that kind is kept."""
-    query = select(artifacts.c.trial_id).where(artifacts.c.search_id == search_id, artifacts.c.kind == kind)
-    return list(connection.execute(query.where(_is_there())).scalars())
-
-
 def expire_artifacts_of_trials(
     connection: Connection, trial_ids: list[int], kind: ArtifactKind | None = None, after_seconds: float = 0
 ) -> None:

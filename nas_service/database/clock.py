@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Float, select
+from sqlalchemy import Float
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -23,8 +23,3 @@ def _sqlite_now(_element: now, _compiler: Any, **_: Any) -> str:
 @compiles(now, "postgresql")
 def _postgresql_now(_element: now, _compiler: Any, **_: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
-
-
-def read_clock(connection: Connection) -> float:
-    """Seconds since 1970."""
-    return connection.execute(select(now())).scalar_one()

@@ -6,13 +6,11 @@ the disk. Its reports come before it: what came later is trained, and reported, 
 
 from secrets import token_hex
 
-from nas_service.artifacts import ArtifactStore, digest_of
-from nas_service.database import Connection, Database
+from nas_service.artifacts import ArtifactStore
+from nas_service.database import Database
 from nas_service.database.artifacts import artifact_of_trial, store_artifact
-from nas_service.domain.states import TrialState
-from nas_service.domain.trial import Trial
-from nas_service.lifecycle.errors import Conflict, LeaseLost, LifecycleError, NotFound
-from nas_service.lifecycle.finish import held_trial
+from nas_service.lifecycle.errors import LifecycleError, NotFound
+from nas_service.lifecycle.finish import check_arrival, running_trial
 
 
 def keep_checkpoint(
@@ -24,16 +22,14 @@ def keep_checkpoint(
         LeaseLost: when the trial is no longer this lease's.
         Conflict: when the content does not have the digest.
     """
-    found = digest_of(content)
-    if found != digest:
-        raise Conflict(f"the checkpoint arrived damaged (digest {found}, announced {digest}); send it again")
+    check_arrival(content, digest, "checkpoint")
     with database.write() as connection:
-        trial = _running_trial(connection, lease_id, token)
+        trial = running_trial(connection, lease_id, token, "checkpoint")
     path = f"search-{trial.search_id}/trial-{trial.id}-{token_hex(8)}.checkpoint"
     store.write(path, content)
     try:
         with database.write() as connection:
-            trial = _running_trial(connection, lease_id, token)
+            trial = running_trial(connection, lease_id, token, "checkpoint")
             store_artifact(connection, trial.search_id, trial.id, "checkpoint", path, digest, len(content))
     except LifecycleError:  # it ended meanwhile
         store.remove(path)
@@ -49,14 +45,9 @@ def read_checkpoint(database: Database, store: ArtifactStore, lease_id: str, tok
         BrokenArtifact: when the file is missing or damaged.
     """
     with database.write() as connection:
-        artifact = artifact_of_trial(connection, _running_trial(connection, lease_id, token).id, "checkpoint")
+        artifact = artifact_of_trial(
+            connection, running_trial(connection, lease_id, token, "checkpoint").id, "checkpoint"
+        )
     if artifact is None:
         raise NotFound("this trial has no checkpoint; train it from the beginning")
     return store.read(artifact.path, artifact.digest)
-
-
-def _running_trial(connection: Connection, lease_id: str, token: int) -> Trial:
-    trial = held_trial(connection, lease_id, token)
-    if trial.state is not TrialState.LEASED:
-        raise LeaseLost(f"trial {trial.id} has ended ({trial.state}); its checkpoint is not needed")
-    return trial

@@ -3,7 +3,7 @@
 A network that left its front is kept for a day; pinned it is kept for good.
 """
 
-from nas_service.artifacts import ArtifactStore, digest_of
+from nas_service.artifacts import ArtifactStore
 from nas_service.database import Connection
 from nas_service.database.artifacts import (
     StoredArtifact,
@@ -19,8 +19,8 @@ from nas_service.database.trials import trial_by_id
 from nas_service.domain.states import TrialState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle.control import require_search
-from nas_service.lifecycle.errors import Conflict, LeaseLost, NotFound
-from nas_service.lifecycle.finish import held_trial
+from nas_service.lifecycle.errors import Conflict, NotFound
+from nas_service.lifecycle.finish import check_arrival, running_trial
 from nas_service.lifecycle.front import DAY
 
 
@@ -33,12 +33,8 @@ def store_network(
         LeaseLost: when the trial is no longer this lease's.
         Conflict: when the content does not have the digest.
     """
-    trial = held_trial(connection, lease_id, token)
-    if trial.state is not TrialState.LEASED:
-        raise LeaseLost(f"trial {trial.id} has ended ({trial.state}); its network is not needed")
-    found = digest_of(content)
-    if found != digest:
-        raise Conflict(f"the network arrived damaged (digest {found}, announced {digest}); send it again")
+    trial = running_trial(connection, lease_id, token, "network")
+    check_arrival(content, digest, "network")
     path = f"search-{trial.search_id}/trial-{trial.id}-{digest.removeprefix('sha256:')[:16]}.safetensors"
     store.write(path, content)
     store_artifact(connection, trial.search_id, trial.id, "network", path, digest, len(content))

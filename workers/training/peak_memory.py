@@ -33,7 +33,7 @@ def measure_peak_memory(
     """Peak bytes of training these seeds at once.
 
     Raises:
-        NotImplementedError: on a device whose allocator cannot be watched.
+        ValueError: on a device whose allocator cannot be watched.
     """
     brief, few = recipe.model_copy(update={"epochs": 1}), _beginning(data, recipe)
 
@@ -47,7 +47,7 @@ def measure_peak_memory(
         train()
         return torch.cuda.max_memory_allocated(device) - before
     if device.type != "cpu":
-        raise NotImplementedError(f"peak_memory_bytes is measured on cpu and cuda only (got {device.type})")
+        raise ValueError(f"peak_memory_bytes is measured on cpu and cuda only (got {device.type})")
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         train()
     assert profile.profiler is not None
