@@ -14,7 +14,7 @@ from nas_service.messages import Front, FrontPart
 def fronts_of_search(search: StoredSearch, candidates: Sequence[Trial]) -> Front:
     """The front of each arm and of the union, from completed trials that include every arm's front."""
     objectives = search.spec.objectives
-    reference = reference_point(search)
+    reference = search.spec.reference_point(search.trivial)
     by_arm = {arm: [trial for trial in candidates if trial.arm == arm] for arm in search.spec.arms}
     return Front(
         objectives=list(objectives),
@@ -22,20 +22,6 @@ def fronts_of_search(search: StoredSearch, candidates: Sequence[Trial]) -> Front
         union=_front_part(candidates, objectives, reference),
         arms={arm: _front_part(trials, objectives, reference) for arm, trials in by_arm.items()},
     )
-
-
-def reference_point(search: StoredSearch) -> list[float | None]:
-    """The worst value that counts on each axis (see `Search.known_reference`).
-
-    None where it needs the first result, or where the trivial answer's value has no place on a log scale.
-    """
-    return [_reference(search, objective) for objective in search.spec.objectives]
-
-
-def _reference(search: StoredSearch, objective: Objective) -> float | None:
-    known = search.spec.known_reference(objective)
-    value = (search.trivial or {}).get(objective.name) if known is None else known
-    return None if value is not None and objective.scale == "log" and value <= 0 else value
 
 
 def _front_part(

@@ -1,5 +1,6 @@
 """The search file: what a user submits, validated as a whole, all faults named together."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
@@ -13,7 +14,7 @@ from nas_service.domain.objectives import OBJECTIVE_KINDS, QUALITIES, Objective
 from nas_service.domain.tasks import Dataset, Task, TaskKind, task_shape
 from nas_service.domain.values import Value
 
-SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
+SamplerName = Literal["frontier", "tpe", "nsga2", "nsga3", "gp", "random"]
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 DEFAULT_OBJECTIVES = (Objective(name="parameters_trainable", scale="log"), Objective(name="psnr_db"))
@@ -90,7 +91,7 @@ class Search(Value):
     objectives: Annotated[tuple[Objective, ...], Field(min_length=2, max_length=3)] = DEFAULT_OBJECTIVES
     limits: Limits = Limits()
     budget: Budget
-    sampler: SamplerName = "tpe"
+    sampler: SamplerName = "frontier"
     random_fraction: float = Field(default=0.1, ge=0, le=1)  # share of each arm's proposals drawn at random
     stopping: Literal["none"] = "none"
     allocation: Literal["equal"] = "equal"
@@ -186,6 +187,22 @@ class Search(Value):
             return float(limit)
         corners = [self.costs_of(arm.largest(self.shape)) for arm in self.arms.values()]
         return float(max(getattr(costs, objective.name) for costs in corners))
+
+    def reference_point(self, trivial: Mapping[str, float] | None) -> list[float | None]:
+        """The worst value that counts for each objective, see `known_reference`.
+
+        Args:
+            trivial: metrics of the task's trivial answer, which the first result brings.
+
+        Returns:
+            None where it needs the first result, or where the trivial answer's value has no place on a log scale.
+        """
+        point: list[float | None] = []
+        for objective in self.objectives:
+            known = self.known_reference(objective)
+            value = (trivial or {}).get(objective.name) if known is None else known
+            point.append(None if value is not None and objective.scale == "log" and value <= 0 else value)
+        return point
 
 
 class Fault(Value):

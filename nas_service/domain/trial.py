@@ -4,6 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import sqrt
+from statistics import stdev
 from typing import Any, Literal
 
 from pydantic import Field
@@ -95,6 +97,18 @@ def objective_values(names: list[str], costs: Costs, metrics: Mapping[str, Any] 
     """The value of each named objective: a known cost, a measured one, or a quality; None when unmeasured."""
     measured = {**(metrics or {}).get("eval", {}), **(metrics or {}).get("measured", {})}
     return [getattr(costs, name) if name in Costs.model_fields else measured.get(name) for name in names]
+
+
+def standard_errors(
+    names: list[str], lr: LearningRates, replicates: Sequence[Mapping[str, Any]]
+) -> tuple[float | None, ...]:
+    """The standard error of each named quality's mean over the replicates of that learning rate.
+
+    None for what is not a quality, and where fewer than two replicates have a value.
+    """
+    of_rate = [(row.get("metrics") or {}).get("eval", {}) for row in replicates if row["lr"] == lr]
+    values = [[metrics[name] for metrics in of_rate if name in metrics] for name in names]
+    return tuple(stdev(found) / sqrt(len(found)) if len(found) > 1 else None for found in values)
 
 
 def trial_points(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Points:

@@ -7,9 +7,11 @@ samplers    which sampler asks, and its seed
 stand_ins   objective values for refused trials
 fallback    random legal shapes from the known costs
 study       asks, tells, rebuilds
+frontier/   the sampler that knows the costs; also for a plain Optuna study
 """
 
+from nas_service.optimizer.frontier import FrontierSampler
 from nas_service.optimizer.records import End, Outcome, Proposals, Record, outcome_of
 from nas_service.optimizer.study import ArmStudy
 
-__all__ = ["ArmStudy", "End", "Outcome", "Proposals", "Record", "outcome_of"]
+__all__ = ["ArmStudy", "End", "FrontierSampler", "Outcome", "Proposals", "Record", "outcome_of"]

@@ -11,7 +11,6 @@ from nas_service.domain.architecture import Architecture, Family, family_fault, 
 from nas_service.domain.arm import Arm
 from nas_service.domain.costs import Costs
 from nas_service.domain.search import Search
-from nas_service.optimizer.space import Candidate
 
 LEAST_VIOLATION = 1e-6  # of a refused candidate, however close
 
@@ -26,9 +25,9 @@ class Verdict:
     message: str | None  # why it is refused
 
 
-def judge(search: Search, arm: Arm, candidate: Candidate) -> Verdict:
-    """Hold the candidate against its family, its projections and the search's limits."""
-    d_z, d_h, depth, _ = candidate
+def judge(search: Search, arm: Arm, sizes: tuple[int, int, int]) -> Verdict:
+    """Hold d_z, d_h and depth against their family, their projections and the search's limits."""
+    d_z, d_h, depth = sizes
     fault = family_fault(arm.family, d_z, d_h) or projection_fault(arm.w_in, arm.w_out, d_z, search.shape)
     inside_family = _family_distance(arm.family, d_z, d_h)
     if fault is not None:

@@ -24,6 +24,7 @@ class Outcome:
 
     end: End
     values: tuple[float, ...] = ()  # of a completed trial: one for each objective, in the search's order and units
+    standard_errors: tuple[float | None, ...] = ()  # of these, from replicates; None where unknown or exact
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ class Proposals:
 
 
 def outcome_of(
-    state: TrialState, reason: FailureReason | None = None, values: Sequence[float | None] = ()
+    state: TrialState,
+    reason: FailureReason | None = None,
+    values: Sequence[float | None] = (),
+    standard_errors: Sequence[float | None] = (),
 ) -> Outcome | None:
     """What the study is told about a trial in that state; None while it is queued or leased.
 
@@ -52,13 +56,14 @@ def outcome_of(
         state: where the trial is in its life.
         reason: of a failed trial.
         values: of a completed trial, one for each objective.
+        standard_errors: of these, None where unknown or exact.
 
     Raises:
         ValueError: when a completed trial lacks a finite value.
     """
     match state:
         case TrialState.COMPLETED:
-            return Outcome(End.COMPLETED, finite(values))
+            return Outcome(End.COMPLETED, finite(values), tuple(standard_errors))
         case TrialState.STOPPED:
             return Outcome(End.PRUNED)
         case TrialState.FAILED:

@@ -13,8 +13,8 @@ from nas_service.domain.search import SamplerName, Search
 POPULATION = 20
 
 
-def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
-    """A fresh sampler; the seed is a whole number below 2**32."""
+def optunas_sampler(name: SamplerName, seed: int) -> BaseSampler:
+    """A fresh sampler that comes with Optuna; the seed is a whole number below 2**32."""
     match name:
         case "tpe":
             # Multivariate, although Optuna's default for several objectives is not: d_z, d_h and depth are bound
@@ -32,6 +32,8 @@ def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
             return GPSampler(seed=seed, warn_independent_sampling=False)
         case "random":
             return RandomSampler(seed=seed)
+        case "frontier":
+            raise ValueError("the frontier sampler is made by the arm's study, which knows the costs")
 
 
 def seed_of(search: Search, arm: str, number: int, purpose: str) -> int:

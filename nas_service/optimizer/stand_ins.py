@@ -6,7 +6,7 @@ far: never attractive, and no outlier that would flatten what a surrogate sees o
 set of trials told, so a rebuild gives the same.
 """
 
-from math import log10
+from math import log, log10
 
 from nas_service.domain.costs import Costs
 from nas_service.domain.objectives import Objective
@@ -60,3 +60,8 @@ def on_axis(objective: Objective, value: float) -> float:
     if value <= 0:
         raise ValueError(f"{objective.name} must be above 0 on a log scale (got {value})")
     return log10(value)
+
+
+def error_on_axis(objective: Objective, value: float, error: float) -> float:
+    """The standard error of a value as the study is told it, to first order."""
+    return error if objective.scale == "linear" else error / (value * log(10))

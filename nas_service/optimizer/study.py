@@ -5,27 +5,31 @@ what was told about them and on their attributes; so a study rebuilt from any be
 that were running then shown as running, asks what was asked then. No database, no clock, no threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseGASampler, RandomSampler
+from optuna.samplers import BaseGASampler, BaseSampler, RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.costs import Costs
+from nas_service.domain.objectives import Objective
 from nas_service.domain.search import Search
 from nas_service.domain.trial import Ask, DrawnOrigin, LearningRates, Origin, Proposal, duplicate_key
 from nas_service.optimizer.fallback import draw_legal
+from nas_service.optimizer.frontier import STANDARD_ERRORS, Fits, FrontierSampler
 from nas_service.optimizer.legality import Verdict, judge
 from nas_service.optimizer.records import End, Outcome, Proposals, Record, finite
-from nas_service.optimizer.samplers import is_random, make_sampler, seed_of
-from nas_service.optimizer.space import Candidate, Params, Space
-from nas_service.optimizer.stand_ins import StandIns, on_axis
+from nas_service.optimizer.samplers import is_random, optunas_sampler, seed_of
+from nas_service.optimizer.space import Candidate, Params, Space, three_digits
+from nas_service.optimizer.stand_ins import StandIns, error_on_axis, on_axis
 
 MAX_REFUSED_IN_A_ROW = 50  # then a legal shape is drawn from the known costs
+SIZES_REMEMBERED = 50_000  # whose verdict is kept, to save time
 DUPLICATE_VIOLATION = 0.1  # small: the shape is good, only known; a cost e**0.1 times the limit is as far off
 CONSTRAINT = "refused"  # every trial carries it: above 0 when refused, else how far inside (samplers need it on all)
 CONSTRAINT_KEY = f"constraints:{CONSTRAINT}"  # where Optuna keeps it among a trial's attributes
@@ -54,8 +58,10 @@ class _Entry:
 class ArmStudy:
     """Proposes the next architecture of an arm."""
 
-    def __init__(self, search: Search, arm_name: str) -> None:
+    def __init__(self, search: Search, arm_name: str, trivial: Mapping[str, float] | None = None) -> None:
+        """Begin without history; `trivial`: metrics of the task's trivial answer, as soon as they are known."""
         self.search = search
+        self.trivial = trivial
         self.arm_name = arm_name
         self.arm = search.arms[arm_name]
         self._space = Space(self.arm)
@@ -73,21 +79,26 @@ class ArmStudy:
         self._refused: set[int] = set()  # numbers told as refused
         self._refused_keys: set[str | None] = set()  # and their duplicate keys
         self._is_stale = False  # whether refused trials stand at other values by now
-        self._taken: dict[str, int] = {}  # duplicate key -> number of the trial that proposed it
+        self._taken: dict[Candidate, int] = {}  # lr to 3 digits -> number of the trial that proposed it
+        self._fits = Fits()
+        self._judge_sizes = lru_cache(SIZES_REMEMBERED)(partial(judge, search, self.arm))
 
     @classmethod
-    def rebuild(cls, search: Search, arm_name: str, records: Sequence[Record]) -> "ArmStudy":
+    def rebuild(
+        cls, search: Search, arm_name: str, records: Sequence[Record], trivial: Mapping[str, float] | None = None
+    ) -> "ArmStudy":
         """The study that has seen these records.
 
         Args:
             search: as it was submitted.
             arm_name: which of its arms.
             records: in number order from 0 without gaps; refused and running ones included.
+            trivial: metrics of the task's trivial answer, None before the first result.
 
         Raises:
             ValueError: when a number is missing or a completed trial lacks a finite value.
         """
-        study = cls(search, arm_name)
+        study = cls(search, arm_name, trivial)
         for number, record in enumerate(records):
             if record.number != number:
                 raise ValueError(f"the history of {arm_name} has no trial number {number} (got {record.number} there)")
@@ -120,6 +131,8 @@ class ArmStudy:
                 return Proposals(tuple(refused), proposal)
             self.tell(proposal.number, Outcome(End.REFUSED))
             refused.append(proposal)
+            if proposal.origin == "sampler" and self.search.sampler == "frontier":
+                break  # it knows the rules: one refusal says that it found nothing
         return Proposals(tuple(refused), self.random_legal())
 
     def ask(self, origin: DrawnOrigin | None = None) -> Proposal:
@@ -128,7 +141,7 @@ class ArmStudy:
         if origin is None:
             origin = "random" if is_random(self.search, self.arm_name, number) else "sampler"
         self._refresh_refused()
-        self._study.sampler = make_sampler(self.search.sampler if origin == "sampler" else "random", self._seed("ask"))
+        self._study.sampler = self._sampler(origin)
         caches = self._caches()
         trial = self._study.ask(self._space.distributions)
         candidate = self._space.decode(trial.params)
@@ -173,6 +186,8 @@ class ArmStudy:
             raise ValueError(f"{self.arm_name} has no trial number {number} to tell")
         values = self._told_values(number, outcome)
         state = self._told_state(number, outcome)
+        for name, value in self._attributes(outcome).items():
+            self._storage.set_trial_user_attr(number, name, value)
         self._study.tell(number, values if state is TrialState.COMPLETE else None, state)
         self._remember(number, outcome, values)
 
@@ -218,7 +233,7 @@ class ArmStudy:
             candidate = Candidate.from_json(ask.system_attrs[GIVEN])
         for name, value in ask.study_attrs.items():
             self._storage.set_study_system_attr(self._id, name, value)
-        verdict = replace(judge(self.search, self.arm, candidate), distance=ask.system_attrs[CONSTRAINT_KEY])
+        verdict = replace(self._judge_sizes(candidate[:3]), distance=ask.system_attrs[CONSTRAINT_KEY])
         self._enter(candidate, verdict, ask.params)
         values = None if outcome is None else self._told_values(record.number, outcome)
         state = TrialState.RUNNING if outcome is None else self._told_state(record.number, outcome)
@@ -228,6 +243,7 @@ class ArmStudy:
                 params=dict(ask.params),
                 distributions=self._space.distributions,
                 system_attrs=dict(ask.system_attrs),
+                user_attrs=None if outcome is None else self._attributes(outcome),
                 values=values if state is TrialState.COMPLETE else None,
             )
         )
@@ -238,15 +254,15 @@ class ArmStudy:
         key = None if verdict.architecture is None else duplicate_key(verdict.architecture, candidate.lr)
         in_box = self._space.decode(params)[:3] == candidate[:3]
         if key is not None and verdict.distance <= 0:
-            self._taken[key] = self.next_number
+            self._taken[_rounded(candidate)] = self.next_number
         self._entries.append(_Entry(key, verdict.costs, verdict.distance, in_box))
 
     def _judge(self, candidate: Candidate) -> Verdict:
         """The rules' verdict, and whether the arm has proposed it before."""
-        verdict = judge(self.search, self.arm, candidate)
+        verdict = self._judge_sizes(candidate[:3])
         if verdict.message is not None or verdict.architecture is None:
             return verdict
-        number = self._taken.get(duplicate_key(verdict.architecture, candidate.lr))
+        number = self._taken.get(_rounded(candidate))
         if number is None:
             return verdict
         message = f"already proposed as trial number {number}"
@@ -254,12 +270,49 @@ class ArmStudy:
 
     def _join_generation(self, number: int) -> None:
         """Let a trial that no genetic sampler drew be a parent: they breed only from trials that have a generation."""
-        sampler = make_sampler(self.search.sampler, self._seed("generation"))
+        if self.search.sampler == "frontier":
+            return
+        sampler = optunas_sampler(self.search.sampler, self._seed("generation"))
         if isinstance(sampler, BaseGASampler):
             generation = sampler.get_trial_generation(self._study, self._storage.get_trial(number))
             # Optuna would find the parents when it next needs them, generation within generation: thousands of trials
             # without a cache end in a RecursionError.
             sampler.get_parent_population(self._study, generation)
+
+    def _sampler(self, origin: DrawnOrigin) -> BaseSampler:
+        """A fresh one: only history is remembered."""
+        if origin == "random" or self.search.sampler != "frontier":
+            return optunas_sampler("random" if origin == "random" else self.search.sampler, self._seed("ask"))
+        objectives = self.search.objectives
+        reference = self.search.reference_point(self.trivial)
+        return FrontierSampler(
+            {index: self._cost_of(objective) for index, objective in enumerate(objectives) if objective.is_known},
+            reference_point=[
+                None if worst is None else on_axis(objective, worst)
+                for objective, worst in zip(objectives, reference, strict=True)
+            ],
+            search_space=self._space.distributions,
+            constraints={CONSTRAINT: lambda params: self._judge(self._space.decode(params)).distance},
+            seed=self._seed("ask"),
+            fits=self._fits,
+        )
+
+    def _cost_of(self, objective: Objective) -> Callable[[Params], float]:
+        """A known cost of legal parameters, as the study is told it."""
+
+        def cost(params: Params) -> float:
+            costs = self._judge_sizes(self._space.decode(params)[:3]).costs
+            return on_axis(objective, float(getattr(costs, objective.name)))
+
+        return cost
+
+    def _attributes(self, outcome: Outcome) -> dict[str, Any]:
+        """What a trial carries beside its values: their standard errors as told, where any is known."""
+        if not any(outcome.standard_errors):
+            return {}
+        rows = zip(self.search.objectives, outcome.values, outcome.standard_errors, strict=True)
+        errors = [None if error is None else error_on_axis(objective, value, error) for objective, value, error in rows]
+        return {STANDARD_ERRORS: errors}
 
     def _told_state(self, number: int, outcome: Outcome) -> TrialState:
         return STATES[outcome.end] if self._entries[number].in_box else TrialState.FAIL
@@ -299,3 +352,9 @@ class ArmStudy:
 
     def _seed(self, purpose: str) -> int:
         return seed_of(self.search, self.arm_name, self.next_number, purpose)
+
+
+def _rounded(candidate: Candidate) -> Candidate:
+    """The same for all candidates that would train the same thing: learning rates to 3 digits."""
+    lr = candidate.lr
+    return candidate._replace(lr=tuple(map(three_digits, lr)) if isinstance(lr, tuple) else three_digits(lr))

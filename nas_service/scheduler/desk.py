@@ -10,7 +10,7 @@ from nas_service.database.trials import history_of_arm, history_row
 from nas_service.domain.records import HistoryRow, StoredSearch
 from nas_service.domain.search import Search
 from nas_service.domain.states import TRIAL_TRANSITIONS, TrialState
-from nas_service.domain.trial import Ask, AskedAfter, Proposal, objective_values
+from nas_service.domain.trial import Ask, AskedAfter, Proposal, objective_values, standard_errors
 from nas_service.lifecycle.control import require_search
 from nas_service.optimizer import ArmStudy, Record, outcome_of
 
@@ -36,7 +36,7 @@ class Desk:
         desk = cls(search)
         for arm in search.spec.arms:
             records = desk._complete_records(arm, history_of_arm(connection, search_id, arm))
-            desk._studies[arm] = ArmStudy.rebuild(search.spec, arm, records)
+            desk._studies[arm] = ArmStudy.rebuild(search.spec, arm, records, search.trivial)
             desk._running[arm] = {record.number for record in records if record.outcome is None}
         return desk
 
@@ -51,6 +51,10 @@ class Desk:
                     assert event.trial_id is not None
                     self._tell(event.data["arm"], history_row(connection, event.trial_id))
                 self.told = event.number
+        if any(study.trivial is None for study in self._studies.values()):
+            trivial = require_search(connection, self.search_id).trivial
+            for study in self._studies.values():
+                study.trivial = trivial
 
     def propose(self, arm: str) -> tuple[list[Proposal], bool, AskedAfter]:
         """Ask the arm's study.
@@ -97,10 +101,13 @@ class Desk:
 def record_of(search: Search, row: HistoryRow) -> Record:
     """A trial's row as the optimizer wants it."""
     values: list[float | None] = []
+    errors: tuple[float | None, ...] = ()
     if row.state is TrialState.COMPLETED and row.costs is not None:
-        values = objective_values([objective.name for objective in search.objectives], row.costs, row.metrics)
+        names = [objective.name for objective in search.objectives]
+        values = objective_values(names, row.costs, row.metrics)
+        errors = standard_errors(names, row.lr, row.replicates or ())
     assert row.ask is not None, "every trial that the optimizer saw has one"
-    return Record(number=row.number, ask=row.ask, outcome=outcome_of(row.state, row.reason, values))
+    return Record(number=row.number, ask=row.ask, outcome=outcome_of(row.state, row.reason, values, errors))
 
 
 def arm_to_refill(connection: Connection, search: StoredSearch) -> str | None:

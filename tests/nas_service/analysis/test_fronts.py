@@ -2,7 +2,7 @@ from math import log10
 
 import pytest
 
-from nas_service.analysis.fronts import fronts_of_search, reference_point
+from nas_service.analysis.fronts import fronts_of_search
 from nas_service.domain.trial import Trial
 from tests.builders import ARMS, a_stored_search, a_trial
 
@@ -41,12 +41,12 @@ def test_an_arm_without_trials_has_an_empty_front() -> None:
 
 def test_the_reference_is_the_limit_and_the_trivial_answer() -> None:
     search = a_stored_search(TRIVIAL, limits={"max_parameters": 50_000})
-    assert reference_point(search) == [50_000, 10.0]
+    assert search.spec.reference_point(search.trivial) == [50_000, 10.0]
 
 
 def test_the_reference_without_a_limit_is_the_largest_legal_cost() -> None:
     largest = 2 * 64 * 128 + 2 * 4 * 128 * 32
-    assert reference_point(a_stored_search(TRIVIAL)) == [largest, 10.0]
+    assert a_stored_search(TRIVIAL).spec.reference_point(TRIVIAL) == [largest, 10.0]
 
 
 def test_there_is_no_hypervolume_before_the_trivial_answer_is_known() -> None:

@@ -115,6 +115,6 @@ def limit_leaving(share: float, arm: dict[str, Any] = A_WIDE_ARM) -> int:
     space = Space(search.arms[ARM])
     ranges = [(name, dist.low, dist.high) for name, dist in space.distributions.items()]
     drawn = [{name: low * (high / low) ** random.random() for name, low, high in ranges} for _ in range(2000)]
-    verdicts = [judge(search, search.arms[ARM], space.decode(params)) for params in drawn]
+    verdicts = [judge(search, search.arms[ARM], space.decode(params)[:3]) for params in drawn]
     costs = sorted(verdict.costs.parameters_trainable for verdict in verdicts if verdict.costs is not None)
     return costs[int(share * len(drawn))]

@@ -28,7 +28,7 @@ def legal_one_by_one(search: Search) -> set[tuple[int, int, int]]:
         (d_z, d_h, depth)
         for d_z, d_h, depth in product(*widths)
         if arm.d_h_range(d_z)[0] <= d_h <= arm.d_h_range(d_z)[1]
-        and judge(search, arm, Candidate(d_z, d_h, depth, 1e-3)).message is None
+        and judge(search, arm, (d_z, d_h, depth)).message is None
     }
 
 
@@ -89,7 +89,7 @@ def test_an_enormous_box_is_drawn_from_as_well() -> None:
     for seed in range(3):
         candidate = draw_legal(search, Space(search.arms[ARM]), seed, 0, lambda candidate: True)
         assert candidate is not None
-        assert judge(search, search.arms[ARM], candidate).message is None
+        assert judge(search, search.arms[ARM], candidate[:3]).message is None
 
 
 @pytest.mark.parametrize(("low", "high", "count"), [(1e-4, 3e-3, 1101), (9.98e-4, 1.02e-3, 5), (2e-4, 2e-4, 1)])

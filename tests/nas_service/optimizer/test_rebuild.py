@@ -10,7 +10,7 @@ from nas_service.optimizer import ArmStudy, Record
 
 from .builders import ARM, History, a_search, a_study, through_json
 
-QUICK_SAMPLERS = ["random", "tpe", "nsga2", "nsga3"]
+QUICK_SAMPLERS = ["frontier", "random", "tpe", "nsga2", "nsga3"]
 
 
 def ask_again(history: History, number: int) -> Proposal | None:

@@ -8,7 +8,7 @@ from nas_service.optimizer.study import CONSTRAINT, MAX_REFUSED_IN_A_ROW
 from .builders import A_WIDE_ARM, ARM, History, a_study, limit_leaving, trained
 from .test_study import A_TINY_ARM, hourglass
 
-SAMPLERS = ["random", "tpe", "nsga2", "nsga3", pytest.param("gp", marks=pytest.mark.slow)]
+SAMPLERS = ["frontier", "random", "tpe", "nsga2", "nsga3", pytest.param("gp", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -31,13 +31,13 @@ def test_an_inner_width_by_ratio_survives_the_way_there_and_back(d_z: int, ratio
 @settings(deadline=None)
 def test_the_distance_is_above_0_exactly_for_refused_candidates(d_z: int, d_h: int, depth: int) -> None:
     search = a_search(limits={"max_parameters": 60_000, "max_macs": 70_000})
-    verdict = judge(search, search.arms[ARM], Candidate(d_z, d_h, depth, 1e-3))
+    verdict = judge(search, search.arms[ARM], (d_z, d_h, depth))
     assert (verdict.distance > 0) == (verdict.message is not None)
 
 
 def test_the_distance_grows_with_what_is_wrong() -> None:
     search = a_search(limits={"max_parameters": 60_000})
-    distances = [judge(search, search.arms[ARM], Candidate(d_z, 60, 2, 1e-3)).distance for d_z in (100, 200, 300, 400)]
+    distances = [judge(search, search.arms[ARM], (d_z, 60, 2)).distance for d_z in (100, 200, 300, 400)]
     assert distances == sorted(distances)
     assert distances[0] < 0 < distances[-1]
 
@@ -45,7 +45,7 @@ def test_the_distance_grows_with_what_is_wrong() -> None:
 def test_a_skip_width_that_the_projection_forbids_is_refused_by_how_far_it_is_off() -> None:
     arm = {"family": "hourglass", "w_in": "identity", "d_z": [16, 200], "d_h": [4, 8], "depth": 1, "lr": 1e-3}
     search = a_search(arm=arm)
-    near, far = (judge(search, search.arms[ARM], Candidate(d_z, 4, 1, 1e-3)) for d_z in (60, 20))
+    near, far = (judge(search, search.arms[ARM], (d_z, 4, 1)) for d_z in (60, 20))
     assert 0 < near.distance < far.distance
     assert near.message == "w_in identity needs d_z of at least d_x (got d_z=60, d_x=64)"
 

@@ -57,7 +57,7 @@ def test_a_legal_trial_cannot_be_refused() -> None:
         study.tell(number, Outcome(End.REFUSED))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "random"])
+@pytest.mark.parametrize("sampler", ["frontier", "tpe", "nsga2", "nsga3", "random"])
 def test_nothing_is_accepted_twice(sampler: str) -> None:
     history = History(a_study(sampler, A_TINY_ARM)).extend(12)
     keys = [key_of(proposal) for proposal in history.legal]
@@ -107,7 +107,7 @@ def test_an_architecture_of_another_arm_is_not_enqueued() -> None:
         a_study().enqueue(hourglass(), (1e-3, 1e-4, 1e-5))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])
+@pytest.mark.parametrize("sampler", ["frontier", "tpe", "nsga2", "nsga3"])
 def test_enqueued_trials_survive_a_rebuild(sampler: str) -> None:
     history = History(a_study(sampler))
     for d_z, lr in ((100, 0.1), (5000, 1e-3)):
