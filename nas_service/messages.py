@@ -95,7 +95,8 @@ class WorkerInfo(Value):
     id: Name
     name: Annotated[str, Field(min_length=1, max_length=200)]
     device: Annotated[str, Field(max_length=200)]
-    memory_bytes: int | None = Field(default=None, ge=0, lt=2**63)  # free on the device
+    memory_bytes: int | None = Field(default=None, ge=0, lt=2**63)  # free on the device, and promised to no trial
+    slots: int = Field(default=1, ge=1, le=1000)  # trials that it trains at once
     labels: dict[Name, Annotated[str, Field(max_length=200)]] = Field(default={}, max_length=20)
     version: Annotated[str, Field(max_length=40)]
     datasets: dict[Annotated[str, Field(max_length=500)], Sha256 | None] = Field(max_length=1000)

@@ -1,6 +1,7 @@
 """Takes a trial's checkpoints to the server from a thread of its own, for which nothing else waits."""
 
 import threading
+from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +26,12 @@ class Courier:
         self._is_new = threading.Event()
         self._ended = threading.Event()
         self._sending = threading.Lock()
-        self._thread = threading.Thread(target=self._carry, name=f"checkpoints of {lease.trial_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run,  # its log lines name the slot, too
+            args=(self._carry,),
+            name=f"checkpoints of {lease.trial_id}",
+            daemon=True,
+        )
 
     def note(self, checkpoint: Checkpoint) -> None:
         """Take the state of the trial after an epoch, in place of the one before."""

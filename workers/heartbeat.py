@@ -5,6 +5,7 @@ where that failed. What the server says (stop, lost) is there for the training l
 """
 
 import threading
+from contextvars import copy_context
 from types import TracebackType
 from typing import Literal, Self
 
@@ -31,7 +32,12 @@ class Heartbeat:
         self._order: Order | None = None
         self._wake = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat of trial {lease.trial_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run,  # its log lines name the slot, too
+            args=(self._beat,),
+            name=f"heartbeat of trial {lease.trial_id}",
+            daemon=True,
+        )
 
     @property
     def order(self) -> Order | None:

@@ -1,29 +1,43 @@
-"""The pull loop: ask for a trial, train it, hand it in, again. Speaks HTTP only, so it runs anywhere."""
+"""The pull loop: ask for a trial, train it, hand it in, again. Speaks HTTP only, so it runs anywhere.
+
+The main thread asks, for one free slot after the other; each slot trains in a thread of its own (why:
+docs/decisions/0005).
+"""
 
 import os
 import platform
 import signal
-import threading
-from contextlib import suppress
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from secrets import token_hex
-from time import monotonic
+from time import monotonic, sleep
+from typing import TypeVar
 
 import structlog
 import torch
+from structlog.contextvars import bound_contextvars
 
 from nas_service.client import ApiError, ServerUnreachable, WorkerClient
 from nas_service.messages import Lease, LeaseRequest, WorkerInfo
 from workers.bookshelf import Bookshelf
-from workers.training.memory import free_bytes, keep_memory_compact
+from workers.room import Room
+from workers.slots import MOST_SLOTS, AutoSlots, Pace
+from workers.training.memory import keep_memory_compact
 from workers.trial import work_on
 
 log = structlog.get_logger()
 
+Answer = TypeVar("Answer")
+
 WAIT_SECONDS = 20.0  # how long the server may hold a request for a trial
-MAX_PAUSE_SECONDS = 5.0  # between calls to a server that is away
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 5.0  # between calls to a server that is away
+LOOK_SECONDS = 0.5  # between looks at what else there is to do while every slot trains
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,8 @@ class WorkerOptions:
     data_dir: Path | None = None  # where datasets are
     fetch_datasets: bool = True  # whether MNIST and its like may be downloaded
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
-    threads: int = 1  # torch threads; two beside another busy process are many times slower
+    threads: int = 1  # torch threads of a slot; two beside another busy process are many times slower
+    slots: int | None = 1  # trials at once; None finds the number
     name: str = field(default_factory=lambda: f"{platform.node()}-{os.getpid()}")
     labels: dict[str, str] = field(default_factory=dict)
     exit_when_idle: float | None = None  # seconds without a trial after which it ends
@@ -46,93 +61,161 @@ class _Interrupted(BaseException):
 
 
 class Worker:
-    """Trains one trial after the other until told to stop."""
+    """Trains trials, one in each slot, until told to stop."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        torch.set_num_threads(options.threads)
         keep_memory_compact()
         self._options = options
         self._id = token_hex(8)
         self._device = pick_device(options.device)
         self._shelf = Bookshelf(options.data_dir, options.fetch_datasets)
         self._client = WorkerClient(options.server)
-        self._stop = threading.Event()
-        self._waiting = False
+        self._room = Room(self._device)
+        self._pace = Pace()
+        self._auto = AutoSlots(most_slots(self._device)) if options.slots is None else None
+        self._threads = ThreadPoolExecutor(MOST_SLOTS, thread_name_prefix="slot")
+        self._streams: dict[int, torch.cuda.Stream] = {}
+        self._training: dict[int, Future[None]] = {}  # by slot
+        self._ended: SimpleQueue[tuple[int, float]] = SimpleQueue()  # slots whose trial ended, and when
+        self._idle_since = monotonic()
+        self._stopping = self._waiting = False  # plain flags: a signal's handler must not wait for a lock
 
     def run(self) -> None:
         """Work until SIGTERM, SIGINT, the end of the parent, or idleness."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        log.info("worker started", worker=self._options.name, server=self._options.server, device=str(self._device))
+        names = {"worker": self._options.name, "server": self._options.server, "device": str(self._device)}
+        log.info("worker started", **names, slots=self._options.slots or "auto")
+        self._idle_since = monotonic()
         try:
             with suppress(_Interrupted):
                 self._pull()
         finally:
+            self._stopping = True
+            self._threads.shutdown()  # returns when every slot has given its trial back
             self._say_goodbye()
             log.info("worker stopped", worker=self._options.name)
 
     def _pull(self) -> None:
-        idle_since, pause = monotonic(), 0.2
-        request = self._request()
+        pause, request = PAUSE_SECONDS, None
         while not self._should_end():
+            slot = self._free_slot()
+            if slot is None:
+                continue
+            request, asked_at = request or self._request(), monotonic()
             try:
-                lease = self._ask(request)
+                lease = self._unless_interrupted(partial(self._client.lease, request))
             except (ServerUnreachable, ApiError) as error:
-                if self._idle_too_long(idle_since):
+                if self._idle_too_long():
                     return
                 log.warning("no lease, trying again", error=str(error))
-                self._stop.wait(pause)  # the same request again: a lease whose answer was lost is not lost
+                self._unless_interrupted(partial(sleep, pause))
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
-                continue
-            pause = 0.2
+                continue  # with the same request: a lease whose answer was lost is not lost
+            pause, request = PAUSE_SECONDS, None
+            if monotonic() - asked_at > LOOK_SECONDS:
+                self._pace.restart()  # the slot had nothing to train for a while, so the pace says nothing
             if lease is not None:
-                self._train(lease)
-                idle_since = monotonic()
-            elif self._idle_too_long(idle_since):
+                self._start(slot, lease)
+            elif self._idle_too_long():
                 return
-            request = self._request()
 
-    def _idle_too_long(self, since: float) -> bool:
-        limit, idle = self._options.exit_when_idle, monotonic() - since
-        if limit is None or idle < limit:
+    def _free_slot(self) -> int | None:
+        """A slot to ask a trial for; None when all train, after waiting a moment for one to end."""
+        wait = LOOK_SECONDS if len(self._training) >= self._slots else 0
+        with suppress(Empty):
+            while True:
+                slot, self._idle_since = self._ended.get(timeout=wait)
+                self._training.pop(slot).result()  # raises what no trial should have raised: then the worker ends
+                wait = 0
+        self._adapt()
+        return next((slot for slot in range(self._slots) if slot not in self._training), None)
+
+    @property
+    def _slots(self) -> int:
+        return self._options.slots or (self._auto.slots if self._auto else 1)
+
+    def _adapt(self) -> None:
+        """With `--slots auto`: let what was measured change the number of slots."""
+        if self._auto is None:
+            return
+        before = self._auto.slots
+        if len(self._training) > before:  # a slot that was given up still trains, and slows down the others
+            self._pace.restart()
+        if (measured := self._pace.measured(before)) is not None:
+            slots = self._auto.decide(measured, self._room.another_fits())
+            self._pace.restart()
+            if slots != before:
+                log.info("slots changed", slots=slots, before=before, throughput=f"{measured.throughput:.3g}")
+
+    def _start(self, slot: int, lease: Lease) -> None:
+        self._training[slot] = self._threads.submit(self._train, slot, lease)
+        self._training[slot].add_done_callback(lambda _: self._ended.put((slot, monotonic())))
+
+    def _train(self, slot: int, lease: Lease) -> None:
+        torch.set_num_threads(self._options.threads)  # every thread has a number of its own
+        with bound_contextvars(**({} if self._options.slots == 1 else {"slot": slot})), self._stream_of(slot):
+            log.info("training", search=lease.search_id, arm=lease.arm, trial=lease.trial_id, number=lease.number)
+            work_on(
+                lease,
+                self._client,
+                self._shelf,
+                self._device,
+                self._should_end,
+                self._room,
+                lambda images, macs: self._pace.note(slot, images, macs, monotonic()),
+            )
+
+    def _stream_of(self, slot: int) -> AbstractContextManager[object]:
+        """On CUDA the slot's own stream: what several slots start runs side by side."""
+        if self._device.type != "cuda":
+            return nullcontext()
+        if slot not in self._streams:
+            self._streams[slot] = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        return torch.cuda.stream(self._streams[slot])
+
+    def _idle_too_long(self) -> bool:
+        limit, idle = self._options.exit_when_idle, monotonic() - self._idle_since
+        if limit is None or self._training or idle < limit:
             return False
         log.info("nothing to train, ending", idle_seconds=round(idle))
         return True
 
-    def _ask(self, request: LeaseRequest) -> Lease | None:
+    def _unless_interrupted(self, wait: Callable[[], Answer]) -> Answer:
+        """Call what may last; a signal ends it. A lease granted meanwhile goes back with the goodbye."""
         self._waiting = True
         try:
-            return self._client.lease(request)
+            if self._stopping:  # the signal came before this
+                raise _Interrupted
+            return wait()
         finally:
             self._waiting = False
 
     def _on_signal(self, *_: object) -> None:
-        self._stop.set()
-        if self._waiting:  # the call may last; a lease granted meanwhile goes back with the goodbye
+        self._stopping = True
+        if self._waiting:
             self._waiting = False
             raise _Interrupted
-
-    def _train(self, lease: Lease) -> None:
-        log.info("training", search=lease.search_id, arm=lease.arm, trial=lease.trial_id, number=lease.number)
-        work_on(lease, self._client, self._shelf, self._device, self._should_end)
 
     def _request(self) -> LeaseRequest:
         info = WorkerInfo(
             id=self._id,
             name=self._options.name,
             device=device_name(self._device),
-            memory_bytes=free_bytes(self._device),
+            memory_bytes=self._room.free(),
+            slots=self._slots,
             labels=self._options.labels,
             version=version("hourglass-nas"),
             datasets=self._shelf.offered,
             problems=self._shelf.problems,
         )
-        limit = self._options.exit_when_idle
-        wait = WAIT_SECONDS if limit is None else min(WAIT_SECONDS, limit)
+        wait = WAIT_SECONDS
+        if (limit := self._options.exit_when_idle) is not None:
+            wait = min(wait, max(limit, LOOK_SECONDS) if self._training else limit)
         return LeaseRequest(request_id=token_hex(16), worker=info, wait_seconds=wait)
 
     def _should_end(self) -> bool:
-        return self._stop.is_set() or self._options.parent_pid not in (None, os.getppid())
+        return self._stopping or self._options.parent_pid not in (None, os.getppid())
 
     def _say_goodbye(self) -> None:
         try:
@@ -140,6 +223,11 @@ class Worker:
         except (ServerUnreachable, ApiError) as error:
             log.info("ended without a goodbye", error=str(error))
         self._client.close()
+
+
+def most_slots(device: torch.device) -> int:
+    """How far `auto` may go: on a CPU a worker for each core does what slots would, without sharing Python's lock."""
+    return MOST_SLOTS if device.type == "cuda" else 1
 
 
 def pick_device(wish: str) -> torch.device:

@@ -15,11 +15,14 @@ import structlog
 import torch
 
 from nas_service.client import ApiError, LeaseLost, ServerUnreachable, WorkerClient
+from nas_service.domain.costs import known_costs
 from nas_service.domain.states import FailureReason
+from nas_service.domain.tasks import task_shape
 from nas_service.messages import Lease, Release, ReplicateResult, Result
 from workers.bookshelf import Bookshelf
 from workers.courier import Courier
 from workers.heartbeat import Heartbeat
+from workers.room import Room
 from workers.training.checkpoint import CheckpointError
 from workers.training.datasets import DatasetError
 from workers.training.device_costs import measure_device_costs
@@ -30,14 +33,33 @@ from workers.training.turns import Turns
 
 log = structlog.get_logger()
 
+NoteWork = Callable[[int, int], None]  # images of an epoch, and multiply-adds of one image
+
 
 def work_on(
-    lease: Lease, client: WorkerClient, shelf: Bookshelf, device: torch.device, shutting_down: Callable[[], bool]
+    lease: Lease,
+    client: WorkerClient,
+    shelf: Bookshelf,
+    device: torch.device,
+    shutting_down: Callable[[], bool],
+    room: Room | None = None,
+    note_work: NoteWork | None = None,
 ) -> None:
-    """Train the leased trial and hand in how it ended. Returns when the lease is over, whatever happened."""
+    """Train the leased trial and hand in how it ended. Returns when the lease is over, whatever happened.
+
+    Args:
+        lease: which trial.
+        client: the way to the server.
+        shelf: the worker's datasets.
+        device: where to train.
+        shutting_down: whether the worker ends.
+        room: the device's memory, where trials of other slots share it.
+        note_work: called after each epoch of all replicates.
+    """
     try:
         with Heartbeat(client, lease) as heartbeat, Courier(client, lease, heartbeat) as courier:
-            _train_and_hand_in(lease, client, shelf, device, heartbeat, courier, shutting_down)
+            room = room or Room(device)
+            _train_and_hand_in(lease, client, shelf, device, heartbeat, courier, shutting_down, room, note_work)
     except LeaseLost as error:
         log.warning("lease lost, work thrown away", trial=lease.trial_id, why=str(error))
     except (ApiError, ServerUnreachable) as error:
@@ -52,6 +74,8 @@ def _train_and_hand_in(
     heartbeat: Heartbeat,
     courier: Courier,
     shutting_down: Callable[[], bool],
+    room: Room,
+    note_work: NoteWork | None,
 ) -> None:
     turns = Turns(device)
 
@@ -66,7 +90,21 @@ def _train_and_hand_in(
     left = _left_by_another(lease, client)
     try:
         data = shelf.take(lease.dataset)
-        with turns.training(is_told_to_stop):
+        shape = task_shape(lease.task, data.dataset)
+        images = len(data.train.images) * lease.recipe.augment * lease.recipe.replicates
+        macs, noted = known_costs(lease.architecture, shape).macs, (-1, -1)
+
+        def on_epoch(training: int, epoch: int, metrics: dict[str, float]) -> None:
+            nonlocal noted
+            heartbeat.note_epoch(training, epoch + 1, metrics)
+            before, noted = noted, (training // lease.recipe.replicates, epoch)
+            if note_work is not None and noted != before:  # replicates end an epoch together
+                note_work(images, macs)
+
+        with (
+            turns.training(is_told_to_stop),
+            room.reserve(lease.architecture, shape, lease.recipe, should_stop) as at_once,
+        ):
             run = partial(
                 run_trial,
                 lease.architecture,
@@ -78,9 +116,10 @@ def _train_and_hand_in(
                 objective=lease.quality,
                 direction=lease.quality_direction,
                 base_seed=lease.seed,
-                on_epoch=lambda training, epoch, metrics: heartbeat.note_epoch(training, epoch + 1, metrics),
+                on_epoch=on_epoch,
                 should_stop=should_stop,
                 on_checkpoint=courier.note,
+                at_once=at_once,
             )
             outcome = _from_where_it_was_left(lease, run, left)
             measured = measure_device_costs(

@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("device", sa.String(length=200), nullable=False),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("labels", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("version", sa.String(length=40), nullable=False),
         sa.Column("datasets", sa.JSON(none_as_null=True), nullable=False),

@@ -32,7 +32,7 @@ RESTART_PAUSE_SECONDS = 2.0
 class EmbeddedService:
     """Everything on one machine, started and stopped together."""
 
-    def __init__(self, settings: Settings, host: str, port: int | None, workers: int | None) -> None:
+    def __init__(self, settings: Settings, host: str, port: int | None, workers: int | None, slots: str) -> None:
         if settings.database_url is not None:
             raise SystemExit(
                 "error: `hourglass up` keeps its own SQLite database; for HOURGLASS_DATABASE_URL run "
@@ -42,6 +42,7 @@ class EmbeddedService:
         self._host = host
         self._port = port
         self._devices = _devices(workers)
+        self._slots = slots
         self._stop = threading.Event()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -85,7 +86,7 @@ class EmbeddedService:
         """Start the scheduler and the workers, and start again what dies."""
         commands = {"scheduler": ["scheduler", "--data-dir", str(self._settings.home.resolve())]}
         for number, device in enumerate(self._devices):
-            commands[f"worker {number}"] = ["worker", "--server", url, "--device", device]
+            commands[f"worker {number}"] = ["worker", "--server", url, "--device", device, "--slots", self._slots]
         started_at: dict[str, float] = {}
         while not self._stop.is_set():
             for name, command in commands.items():

@@ -17,6 +17,13 @@ from nas_service.settings import USUAL_PORT, Settings
 Host = Annotated[str, typer.Option(help="Address to listen on; only loopback until API keys exist.")]
 Home = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the database and the networks.")]
 ParentPid = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
+Slots = Annotated[
+    str,
+    typer.Option(
+        help="Trials that a worker trains at once on its device, 1 to 16; auto finds the number on a GPU from memory "
+        "and measured throughput. On a CPU auto is 1: run a worker per core instead."
+    ),
+]
 MAX_NAME = 200  # characters
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -36,16 +43,18 @@ def up(
         int | None, typer.Option(min=0, max=65535, help="0 takes a free one; default: 8080, or a free one.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Default: one per GPU, else one per core.")] = None,
+    slots: Slots = "1",
     data_dir: Home = None,
 ) -> None:
     """Run everything on this machine: server, scheduler, dashboard, workers, on a SQLite database."""
     from nas_service.cli.embedded import EmbeddedService
 
     _refuse_other_hosts(host)
+    _number_of_slots(slots)
     configure_logging()
     settings = Settings(home=data_dir) if data_dir else Settings()
     with _database_in_use():
-        EmbeddedService(settings, host, port, workers).run()
+        EmbeddedService(settings, host, port, workers, slots).run()
 
 
 def server(
@@ -91,7 +100,10 @@ def worker(
     server: Annotated[str | None, typer.Option(help="Default: HOURGLASS_SERVER or http://127.0.0.1:8080.")] = None,
     datasets: Annotated[Path | None, typer.Option(help="Folder of datasets; default: HOURGLASS_DATA_DIR.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Torch threads; keep 1 unless it has the CPU alone.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Torch threads of a slot; keep 1 unless it has the CPU alone.")
+    ] = 1,
+    slots: Slots = "1",
     name: Annotated[str | None, typer.Option(help="How people call it; default: host and process id.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="key=value, shown with the worker; repeatable.")] = None,
     exit_when_idle: Annotated[float | None, typer.Option(min=0, help="Seconds without a trial, then it ends.")] = None,
@@ -114,6 +126,7 @@ def worker(
         fetch_datasets=settings.fetch_datasets,
         device=device,
         threads=threads,
+        slots=_number_of_slots(slots),
         labels=labels,
         exit_when_idle=exit_when_idle,
         parent_pid=parent_pid,
@@ -150,6 +163,19 @@ def _database_in_use() -> Iterator[None]:
         yield
     except DatabaseUnusable as error:
         raise SystemExit(f"error: {error}") from error
+
+
+def _number_of_slots(wish: str) -> int | None:
+    """The number of slots; None for auto."""
+    from workers.slots import MOST_SLOTS
+
+    if wish == "auto":
+        return None
+    if wish not in [str(number) for number in range(1, MOST_SLOTS + 1)]:
+        raise typer.BadParameter(
+            f"slots are a number from 1 to {MOST_SLOTS}, or auto (got {wish})", param_hint="--slots"
+        )
+    return int(wish)
 
 
 def _check_device(name: str) -> None:

@@ -165,6 +165,7 @@ workers = Table(
     Column("name", String(200), nullable=False),
     Column("device", String(200), nullable=False),
     Column("memory_bytes", BigInteger),
+    Column("slots", Integer, nullable=False),  # trials that it trains at once
     Column("labels", JSON, nullable=False),
     Column("version", String(40), nullable=False),
     Column("datasets", JSON, nullable=False),  # {key: digest or null}: what it can read

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, insert, select, update
 
 from nas_service.database.clock import now
 from nas_service.database.tables import trials, workers
@@ -32,7 +32,7 @@ def dismiss_worker(connection: Connection, worker_id: str) -> None:
 
 def newest_workers(connection: Connection, limit: int, before: str | None = None) -> list[StoredWorker]:
     """Workers, latest arrival first (ties by id), from below the worker `before`."""
-    query = select(workers, _alive().label("alive")).order_by(workers.c.first_seen_at.desc(), workers.c.id.desc())
+    query = _stored_workers().order_by(workers.c.first_seen_at.desc(), workers.c.id.desc())
     if before is not None:
         first_seen = select(workers.c.first_seen_at).where(workers.c.id == before).scalar_subquery()
         earlier = workers.c.first_seen_at < first_seen
@@ -42,14 +42,14 @@ def newest_workers(connection: Connection, limit: int, before: str | None = None
 
 def live_workers(connection: Connection) -> list[StoredWorker]:
     """Workers that were seen lately and did not say goodbye."""
-    query = select(workers, _alive().label("alive")).where(_alive())
+    query = _stored_workers().where(_alive())
     return [_stored_worker(row) for row in connection.execute(query).mappings()]
 
 
-def busy_worker_ids(connection: Connection) -> set[str]:
-    """Workers that hold a lease."""
-    query = select(trials.c.worker_id).where(trials.c.state == TrialState.LEASED).distinct()
-    return {worker_id for worker_id in connection.execute(query).scalars() if worker_id is not None}
+def _stored_workers() -> Select[Any]:
+    leased = and_(trials.c.worker_id == workers.c.id, trials.c.state == TrialState.LEASED)
+    held = select(func.count()).select_from(trials).where(leased).scalar_subquery()
+    return select(workers, _alive().label("alive"), held.label("trials"))
 
 
 def _alive() -> ColumnElement[bool]:

@@ -46,7 +46,9 @@ class StoredWorker(Value):
     id: str
     name: str
     device: str
-    memory_bytes: int | None
+    memory_bytes: int | None  # free on the device and promised to no trial when it last asked for one
+    slots: int  # trials that it trains at once
+    trials: int  # that it has now
     labels: dict[str, str]
     version: str
     datasets: dict[str, str | None]  # key: digest, where it has read the images

@@ -1,6 +1,6 @@
 """The scheduler's loop: for every running search tell what happened, refill the queue, finish what is done.
 
-It keeps about one queued trial per idle worker: a trial asked later knows more.
+It keeps about one queued trial per idle slot of a worker: a trial asked later knows more.
 """
 
 import threading
@@ -12,7 +12,7 @@ from nas_service.artifacts import ArtifactStore
 from nas_service.database import Connection, Database, DatabaseAway
 from nas_service.database.searches import arms_of, news_of_running_searches
 from nas_service.database.trials import set_ask
-from nas_service.database.workers import busy_worker_ids, live_workers
+from nas_service.database.workers import live_workers
 from nas_service.domain.states import TrialState
 from nas_service.lifecycle.control import fail, finish_if_done, require_search
 from nas_service.lifecycle.lease import reap
@@ -118,10 +118,10 @@ class Scheduler:
         return desk
 
     def _is_short(self, connection: Connection, search_id: int) -> bool:
-        """Whether fewer trials are queued than workers wait; one is kept while no worker is alive."""
+        """Whether fewer trials are queued than slots of workers wait; one is kept while no worker is alive."""
         queued = sum(arm.trials[TrialState.QUEUED] for arm in arms_of(connection, search_id))
-        live = {worker.id for worker in live_workers(connection)}
-        idle = len(live - busy_worker_ids(connection)) if live else 1
+        live = live_workers(connection)
+        idle = sum(max(0, worker.slots - worker.trials) for worker in live) if live else 1
         return queued < idle
 
     def _refill(self, desk: Desk, arm: str) -> None:

@@ -411,10 +411,12 @@ def test_a_goodbye_gives_back_all_that_the_worker_holds(
     other = enqueued(database, 1, d_h=9)
     Holder(client, "request-1")
     Holder(client, "request-2")
+    (worker,) = client.get("/api/v1/workers").json()["items"]
+    assert worker["trials"] == 2
     assert client.delete("/api/v1/workers/w1").status_code == 204
     assert {trial(client, held)["state"] for held in (trial_id, other)} == {"queued"}
     (worker,) = client.get("/api/v1/workers").json()["items"]
-    assert worker["alive"] is False
+    assert (worker["alive"], worker["trials"]) == (False, 0)
 
 
 def test_the_goodbye_of_a_stranger_is_no_error(client: httpx.Client) -> None:

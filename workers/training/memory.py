@@ -127,7 +127,8 @@ def is_out_of_memory(error: Exception) -> bool:
 def free_bytes(device: torch.device) -> int | None:
     """Free bytes on the device, where they can be told."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for the next tensor
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)
@@ -138,6 +139,15 @@ def free_bytes(device: torch.device) -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
         return None
+
+
+def resident_bytes() -> int:
+    """Bytes of this process in the machine's memory; 0 where that cannot be told."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _kept_per_row(architecture: Architecture, shape: TaskShape, replicates: int, precision: str) -> float:

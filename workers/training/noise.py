@@ -6,7 +6,7 @@ image is the same bit for bit whatever the batch size and the device. Leaves out
 B: images in the batch, P: numbers in one image.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -55,9 +55,10 @@ def _quantiles(device: torch.device) -> Tensor:
     return torch.from_numpy(table.astype(np.float32)).to(device)
 
 
-@lru_cache(maxsize=16)
+@cache  # never freed: another slot's stream may still read one
 def _counters(count: int, device: torch.device) -> Tensor:
-    return torch.arange(1, count + 1, device=device) * _signed(_GOLDEN)
+    # Made on the CPU: the copy is done when it returns, a kernel of this slot's stream might not be.
+    return (torch.arange(1, count + 1) * _signed(_GOLDEN)).to(device)
 
 
 def _mix(x: Tensor) -> Tensor:

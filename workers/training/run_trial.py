@@ -59,6 +59,7 @@ def run_trial(
     should_stop: ShouldStop | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     resume_from: bytes | None = None,
+    at_once: int | None = None,
 ) -> TrialOutcome:
     """Train every learning rate with every seed; the best mean over seeds is the trial's, all are kept.
 
@@ -79,6 +80,7 @@ def run_trial(
         should_stop: asked every few steps.
         on_checkpoint: called after each epoch with the trial as it then stands.
         resume_from: bytes of such a checkpoint; the trial goes on from there and ends with the same bits.
+        at_once: how many examples of a replicate are computed at once; None for as many as fit into what is free.
 
     Raises:
         CheckpointError: when the bytes are damaged or of another trial; nothing was trained then.
@@ -92,8 +94,9 @@ def run_trial(
     resumed = None if resume_from is None else load_checkpoint(resume_from, key)
     finished = list(resumed.finished) if resumed else []
     best_network = load_network(resumed.best_network) if resumed and resumed.best_network else None
-    shape, precision = task_shape(task, data.dataset), precision_of(recipe, device)
-    at_once = fitting_batch(architecture, shape, recipe, precision, device)
+    if at_once is None:
+        shape, precision = task_shape(task, data.dataset), precision_of(recipe, device)
+        at_once = fitting_batch(architecture, shape, recipe, precision, device)
     for number in range(len(finished), len(rates)):
         training = partial(
             train_replicates,

@@ -234,6 +234,19 @@ def test_without_workers_one_trial_waits_and_no_more(
     assert len(queued) == 1
 
 
+def test_as_many_trials_wait_as_workers_have_idle_slots(
+    database: Database, new_scheduler: NewScheduler, settings: Settings
+) -> None:
+    search_id = submitted(database, budget={"trials_per_arm": 10})
+    enqueued(database, search_id)
+    for number, slots in enumerate((3, 2)):
+        with database.write() as connection:
+            lease(connection, a_request(f"request-{number}", id=f"w{number}", slots=slots), settings)
+    new_scheduler().tick()  # w0 trains one trial and could train two more
+    with database.read() as connection:
+        assert len(newest_trials(connection, search_id, 100, state=TrialState.QUEUED)) == 4
+
+
 def test_a_paused_search_gets_no_new_trials_and_an_extended_one_runs_on(
     database: Database, new_scheduler: NewScheduler, settings: Settings
 ) -> None:
