@@ -92,7 +92,7 @@ class Axes:
 
     def ruled_reference(self, values: Points, startup: int, quantile: float) -> Floats:
         """The worst values that count (m,) by the rule of `FrontierSampler`, from those reached (n, m)."""
-        worst = values.max(axis=0)
+        worst: Floats = values.max(axis=0)
         worst[self.unknown] = np.quantile(values[:startup, self.unknown], quantile, axis=0)
         return worst
 
