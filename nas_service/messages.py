@@ -42,7 +42,10 @@ class ArmProgress(Value):
 
     name: str
     spent: float = Field(description="spent and promised, in the budget's unit")
-    budget: float
+    budget: float = Field(
+        description="what it may spend: its own budget, or with adaptive allocation the purse that all arms share; the "
+        "last trial may take it over the edge"
+    )
     trials: dict[TrialState, int] = Field(description="how many of its trials stand in each state")
     exhausted: str | None = Field(description="why no shape is left to propose; null while there are some")
 

@@ -80,12 +80,15 @@ def _done_text(search: SearchDetail, arm: ArmProgress) -> str:
 
 def _share_done(search: SearchDetail) -> float:
     """How much of the budget is behind, trials still open not counted."""
-    shares = []
+    shares, spent_by_all = [], 0.0
     for arm in search.arms:
         trials = sum(count for state, count in arm.trials.items() if state is not TrialState.REFUSED)
         open_trials = arm.trials[TrialState.LEASED] + arm.trials[TrialState.QUEUED]
         spent = arm.spent * (1 - open_trials / trials) if trials else 0.0
+        spent_by_all += spent
         shares.append(1.0 if arm.exhausted and not open_trials else min(1.0, spent / arm.budget))
+    if search.spec.allocation == "adaptive" and not all(arm.exhausted for arm in search.arms):
+        return min(1.0, spent_by_all / search.arms[0].budget)
     return sum(shares) / len(shares)
 
 

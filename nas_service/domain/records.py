@@ -90,6 +90,7 @@ class HistoryRow(Value):
     costs: Costs | None
     metrics: dict[str, Any] | None
     replicates: list[dict[str, Any]] | None
+    spending: float  # planned while open, actual once ended
     violation: float | None  # of a refused proposal
     ask: Ask | None  # None for a user's trial that the optimizer has not seen yet
     asked_after: AskedAfter | None  # None for a user's trial

@@ -94,7 +94,7 @@ class Search(Value):
     sampler: SamplerName = "frontier"
     random_fraction: float = Field(default=0.1, ge=0, le=1)  # share of each arm's proposals drawn at random
     stopping: Literal["none"] = "none"
-    allocation: Literal["equal"] = "equal"
+    allocation: Literal["equal", "adaptive"] = "equal"  # adaptive: one purse, spent where the union's front grows
     lr_transfer: Literal["none"] = "none"
     keep_networks: Literal["front", "all", "none"] = "front"
     priority: int = Field(default=0, ge=-1000, le=1000)  # higher is leased first

@@ -12,6 +12,7 @@ from nas_service.database.searches import (
     set_budget,
 )
 from nas_service.database.trials import insert_trial, move_trial, next_number, number_of_duplicate, open_trials
+from nas_service.domain.allocation import open_arms
 from nas_service.domain.records import StoredSearch
 from nas_service.domain.search import Search
 from nas_service.domain.states import IllegalTransition, SearchState, TrialState
@@ -131,7 +132,7 @@ def finish_if_done(connection: Connection, search_id: int) -> bool:
     arms = arms_of(connection, search_id)
     if search.state is not SearchState.RUNNING or any(arm.open_trials for arm in arms):
         return False
-    if any(arm.spending < search.budget and arm.exhausted is None for arm in arms):
+    if open_arms(search, arms):
         return False
     move_search(connection, search, SearchState.FINISHED)
     append_event(connection, search_id, "search_finished")

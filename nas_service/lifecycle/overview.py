@@ -3,6 +3,7 @@
 from nas_service.database import Connection
 from nas_service.database.searches import arms_of
 from nas_service.database.workers import live_workers
+from nas_service.domain.allocation import most_of_arm
 from nas_service.domain.devices import names_of
 from nas_service.domain.records import StoredArm, StoredSearch, StoredWorker
 from nas_service.domain.states import SearchState, TrialState
@@ -13,7 +14,13 @@ def detail_of(connection: Connection, search: StoredSearch, shortage: str | None
     """The search with its arms' progress; `shortage` is why nothing may be leased at all."""
     arms = arms_of(connection, search.id)
     progress = [
-        ArmProgress(name=arm.name, spent=arm.spending, budget=search.budget, trials=arm.trials, exhausted=arm.exhausted)
+        ArmProgress(
+            name=arm.name,
+            spent=arm.spending,
+            budget=most_of_arm(search),
+            trials=arm.trials,
+            exhausted=arm.exhausted,
+        )
         for arm in arms
     ]
     waiting_because = _waiting_because(search, arms, live_workers(connection), shortage)

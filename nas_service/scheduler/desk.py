@@ -5,8 +5,8 @@ Everything here can be thrown away and read anew from the rows at any time.
 
 from nas_service.database import Connection
 from nas_service.database.events import events_after
-from nas_service.database.searches import arms_of
 from nas_service.database.trials import history_of_arm, history_row
+from nas_service.domain.allocation import Growth
 from nas_service.domain.records import HistoryRow, StoredSearch
 from nas_service.domain.search import Search
 from nas_service.domain.states import TRIAL_TRANSITIONS, TrialState
@@ -28,21 +28,30 @@ class Desk:
         self._spec = search.spec
         self._studies: dict[str, ArmStudy] = {}
         self._running: dict[str, set[int]] = {}  # per arm: numbers without an end
+        self.growth = Growth(search.spec.objectives)
+        self._trivial = search.trivial
 
     @classmethod
     def load(cls, connection: Connection, search_id: int) -> "Desk":
         """Read a search and rebuild its studies."""
         search = require_search(connection, search_id)
         desk = cls(search)
+        ended: list[tuple[int, str, HistoryRow]] = []
         for arm in search.spec.arms:
-            records = desk._complete_records(arm, history_of_arm(connection, search_id, arm))
+            rows = history_of_arm(connection, search_id, arm)
+            ended += [(row.ended_event, arm, row) for row in rows if row.ended_event is not None]
+            records = desk._complete_records(arm, rows)
             desk._studies[arm] = ArmStudy.rebuild(search.spec, arm, records, search.trivial)
             desk._running[arm] = {record.number for record in records if record.outcome is None}
+        for _, arm, row in sorted(ended, key=lambda end: end[0]):
+            desk._note_growth(arm, row)
         return desk
 
     def catch_up(self, connection: Connection) -> None:
         """Tell the studies what happened since they were last told."""
         while events := events_after(connection, self.search_id, self.told):
+            if self._trivial is None:
+                self._learn_trivial(require_search(connection, self.search_id).trivial)
             for event in events:
                 if event.data.get("origin") == "enqueued":
                     assert event.trial_id is not None
@@ -51,10 +60,6 @@ class Desk:
                     assert event.trial_id is not None
                     self._tell(event.data["arm"], history_row(connection, event.trial_id))
                 self.told = event.number
-        if any(study.trivial is None for study in self._studies.values()):
-            trivial = require_search(connection, self.search_id).trivial
-            for study in self._studies.values():
-                study.trivial = trivial
 
     def propose(self, arm: str) -> tuple[list[Proposal], bool, AskedAfter]:
         """Ask the arm's study.
@@ -75,6 +80,19 @@ class Desk:
         assert outcome is not None, "its event says that it has ended"
         self._studies[arm].tell(row.number, outcome)
         self._running[arm].discard(row.number)
+        self._note_growth(arm, row)
+
+    def _note_growth(self, arm: str, row: HistoryRow) -> None:
+        if self._spec.allocation == "adaptive":
+            outcome = record_of(self._spec, row).outcome
+            values = outcome.values if outcome else ()
+            self.growth.note(arm, row.spending, values, self._spec.reference_point(self._trivial))
+
+    def _learn_trivial(self, trivial: dict[str, float] | None) -> None:
+        """Take in the metrics of the trivial answer, which the first result brings."""
+        self._trivial = trivial
+        for study in self._studies.values():
+            study.trivial = trivial
 
     def _place(self, arm: str, row: HistoryRow) -> None:
         """Give a user's trial its place in the study."""
@@ -90,7 +108,7 @@ class Desk:
         records: list[Record] = []
         for row in rows:
             if row.ask is None:
-                self._studies[arm] = ArmStudy.rebuild(self._spec, arm, records)
+                self._studies[arm] = ArmStudy.rebuild(self._spec, arm, records, self._trivial)
                 self._running[arm] = set()
                 self._place(arm, row)
                 row = row.model_copy(update={"ask": self.unwritten[-1][2]})
@@ -108,9 +126,3 @@ def record_of(search: Search, row: HistoryRow) -> Record:
         errors = standard_errors(names, row.lr, row.replicates or ())
     assert row.ask is not None, "every trial that the optimizer saw has one"
     return Record(number=row.number, ask=row.ask, outcome=outcome_of(row.state, row.reason, values, errors))
-
-
-def arm_to_refill(connection: Connection, search: StoredSearch) -> str | None:
-    """The arm with the least budget spent or promised; None when every arm has spent its own or is exhausted."""
-    arms = [arm for arm in arms_of(connection, search.id) if arm.exhausted is None and arm.spending < search.budget]
-    return min(arms, key=lambda arm: arm.spending).name if arms else None

@@ -13,12 +13,13 @@ from nas_service.database import Connection, Database, DatabaseAway
 from nas_service.database.searches import arms_of, news_of_running_searches
 from nas_service.database.trials import set_ask
 from nas_service.database.workers import live_workers
+from nas_service.domain.allocation import next_arm
 from nas_service.domain.states import TrialState
 from nas_service.lifecycle.control import fail, finish_if_done, require_search
 from nas_service.lifecycle.lease import reap
 from nas_service.lifecycle.networks import sweep_artifacts
 from nas_service.lifecycle.propose import exhaust_arm, store_proposals
-from nas_service.scheduler.desk import Desk, arm_to_refill
+from nas_service.scheduler.desk import Desk
 from nas_service.settings import Settings
 
 log = structlog.get_logger()
@@ -94,7 +95,8 @@ class Scheduler:
             desk = self._caught_up_desk(search_id)
             with self._database.read() as connection:
                 search = require_search(connection, search_id)
-                arm = arm_to_refill(connection, search) if self._is_short(connection, search_id) else None
+                arms = arms_of(connection, search_id)
+                arm = next_arm(search, arms, desk.growth) if self._is_short(connection, search_id) else None
             if arm is None:
                 break
             self._refill(desk, arm)

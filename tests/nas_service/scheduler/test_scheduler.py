@@ -50,6 +50,7 @@ def test_asking_again_after_a_rebuild_from_rows_gives_the_same_architecture(
     spec = a_search(sampler=sampler, budget={"trials_per_arm": 30})
     with database.read() as connection:
         rows = history_of_arm(connection, search_id, "hourglass")
+        trivial = search_by_id(connection, search_id).trivial
     asked_while_running = 0
     for row in rows:
         if row.state is TrialState.REFUSED:
@@ -57,7 +58,7 @@ def test_asking_again_after_a_rebuild_from_rows_gives_the_same_architecture(
         event, running = row.asked_after.event, set(row.asked_after.running)
         asked_while_running += len(running) >= 2
         before = [record_of(spec, outcome_as_of(earlier, event, running)) for earlier in rows[: row.number]]
-        proposal = ArmStudy.rebuild(spec, "hourglass", before).ask()
+        proposal = ArmStudy.rebuild(spec, "hourglass", before, trivial).ask()
         assert (proposal.architecture, proposal.lr) == (row.architecture, row.lr), row.number
     assert asked_while_running >= 20
 
@@ -302,3 +303,14 @@ def test_a_search_that_the_optimizer_cannot_serve_fails_and_does_not_hold_up_the
         states = [search_by_id(connection, search_id) for search_id in (broken, fine)]
     assert [search.state for search in states] == ["failed", "finished"]
     assert "no idea" in states[0].reason
+
+
+@pytest.mark.parametrize("restart_every", [None, 5])
+def test_adaptive_allocation_spends_the_whole_purse_where_the_front_grows(
+    database: Database, new_scheduler: NewScheduler, settings: Settings, restart_every: int | None
+) -> None:
+    search_id = submitted(database, arms=ARMS, allocation="adaptive", sampler="random", budget={"trials_per_arm": 12})
+    run_search(database, new_scheduler, settings, search_id, restart_every=restart_every)
+    with database.read() as connection:
+        spent = {arm.name: arm.spending for arm in arms_of(connection, search_id)}
+    assert spent == {"hourglass": 18, "plain": 6}  # half of an even share is left to the other
