@@ -130,7 +130,8 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
 def _listen(host: str, port: int | None) -> socket.socket:
     """A listening socket; raises SystemExit when the port is taken and the user named it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named asyncio turns off the delay of small packets (TCP_NODELAY); else an answer waits 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, USUAL_PORT if port is None else port))
