@@ -3,7 +3,7 @@
 Leaves out the training itself (`train.py`) and where its results go.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,6 +59,7 @@ def run_trial(
     should_stop: ShouldStop | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     resume_from: bytes | None = None,
+    rungs: Sequence[int] = (),
 ) -> TrialOutcome:
     """Train every learning rate with every seed; the best mean over seeds is the trial's, all are kept.
 
@@ -79,6 +80,7 @@ def run_trial(
         should_stop: asked every few steps.
         on_checkpoint: called after each epoch with the trial as it then stands.
         resume_from: bytes of such a checkpoint; the trial goes on from there and ends with the same bits.
+        rungs: epochs after which averaged weights are measured too (see `train_replicates`).
 
     Raises:
         CheckpointError: when the bytes are damaged or of another trial; nothing was trained then.
@@ -108,6 +110,7 @@ def run_trial(
             should_stop,
             _checkpoint_of(on_checkpoint, key, tuple(finished), best_network),
             resumed.training if resumed and number == len(resumed.finished) else None,
+            rungs=rungs,
         )
         ended, at_once = halve_when_out_of_memory(training, at_once, recipe)
         finished.append(_result_of(number, rates[number], seeds, ended))
