@@ -5,6 +5,7 @@ diverged                         -> the result `failed: diverged`
 out of memory, any other error   -> the result `failed` with the message
 dataset missing or another one   -> given back; this worker no longer offers the dataset
 dataset of no use to the search  -> the result `failed: dataset`; no worker could do better
+told to stop early               -> the result `stopped`
 told to stop, or shutting down   -> checkpoint, then given back; or dropped when it is cancelled or lost
 """
 
@@ -25,7 +26,7 @@ from workers.training.datasets import DatasetError
 from workers.training.device_costs import measure_device_costs
 from workers.training.network_file import save_network
 from workers.training.run_trial import TrialOutcome, run_trial
-from workers.training.train import Diverged, Stopped
+from workers.training.train import Diverged, Stopped, environment_of
 from workers.training.turns import Turns
 
 log = structlog.get_logger()
@@ -63,6 +64,11 @@ def _train_and_hand_in(
         turns.step_aside(is_told_to_stop)
         return is_told_to_stop()
 
+    def on_epoch(training: int, epoch: int, metrics: dict[str, float]) -> None:
+        heartbeat.note_epoch(training, epoch + 1, metrics)
+        if epoch + 1 in lease.rungs:
+            heartbeat.send()  # the answer says whether the trial goes on, so training waits for this one
+
     left = _left_by_another(lease, client)
     try:
         data = shelf.take(lease.dataset)
@@ -78,8 +84,9 @@ def _train_and_hand_in(
                 objective=lease.quality,
                 direction=lease.quality_direction,
                 base_seed=lease.seed,
-                on_epoch=lambda training, epoch, metrics: heartbeat.note_epoch(training, epoch + 1, metrics),
+                on_epoch=on_epoch,
                 should_stop=should_stop,
+                rungs=lease.rungs,
                 on_checkpoint=courier.note,
             )
             outcome = _from_where_it_was_left(lease, run, left)
@@ -92,8 +99,11 @@ def _train_and_hand_in(
             client.send_result(lease, Result(outcome="failed", reason=FailureReason.DATASET, message=message))
         else:
             client.release(lease, Release(reason="dataset", message=message))
-    except Stopped:
-        _stop(lease, client, heartbeat, courier)
+    except Stopped as stopped:
+        if heartbeat.order == "early":
+            client.send_result(lease, _stopped_early(lease, stopped, device))
+        else:
+            _stop(lease, client, heartbeat, courier)
     except Diverged as error:
         client.send_result(lease, Result(outcome="failed", reason=FailureReason.DIVERGED, message=str(error)))
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -149,6 +159,15 @@ def _stop(lease: Lease, client: WorkerClient, heartbeat: Heartbeat, courier: Cou
     else:
         courier.send()
         client.release(lease, Release(reason="paused" if heartbeat.order == "paused" else "shutdown"))
+
+
+def _stopped_early(lease: Lease, stopped: Stopped, device: torch.device) -> Result:
+    return Result(
+        outcome="stopped",
+        seconds=stopped.seconds,
+        epochs_done=stopped.epoch * lease.recipe.replicates,
+        environment=environment_of(lease.recipe, device),
+    )
 
 
 def _completed(outcome: TrialOutcome, measured: dict[str, float]) -> Result:
