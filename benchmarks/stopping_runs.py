@@ -102,7 +102,7 @@ def fresh_runs(path: Path, wanted: int, data_dir: Path | None) -> Runs:
     for number in range(wanted):
         for arm in search.arms:
             if (arm, number) not in there:
-                run = _trained(search, arm, proposals[arm][number], _small_mnist(data_dir))
+                run = trained(search, arm, proposals[arm][number], _small_mnist(data_dir))
                 kept.append({"number": number, **asdict(run)})
                 with path.open("a") as file:
                     file.write(json.dumps(kept[-1]) + "\n")
@@ -129,7 +129,7 @@ def _proposals(search: Search, arm: str, wanted: int) -> list[Proposal]:
     return list(islice((answer.accepted for answer in answers if answer.accepted is not None), wanted))
 
 
-def _trained(search: Search, arm: str, proposal: Proposal, data: LoadedDataset) -> Run:
+def trained(search: Search, arm: str, proposal: Proposal, data: LoadedDataset) -> Run:
     """Train a proposal to its end, and what every way of looking needs besides; a diverged one has no PSNR."""
     seen: dict[str, dict[int, float]] = {"raw": {}, "averaged": {}, "branch": {}, "annealed": {}}
     states: dict[int, TrainingState] = {}

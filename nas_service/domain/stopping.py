@@ -16,7 +16,7 @@ from nas_service.domain.objectives import Objective
 from nas_service.domain.values import Value
 
 FACTOR = 3  # between one rung's epoch and the next one's; at a rung about one in so many goes on
-RUNGS = 2
+RUNGS = 3
 FEWEST_PEERS = 5  # with fewer a trial goes on: the first arrivals would be judged by chance
 AVERAGE = "_average"  # ends the name of a metric that is of averaged weights: psnr_db_average
 
@@ -38,7 +38,7 @@ class Standing(Value):
 
 
 def rungs_of(epochs: int) -> tuple[int, ...]:
-    """The epochs after which a training of that many is judged, in order: a third, a ninth, rounded down."""
+    """The epochs after which a training of that many is judged, in order: a 27th, a ninth and a third, rounded down."""
     shares = (epochs // FACTOR**power for power in range(RUNGS, 0, -1))
     return tuple(epoch for epoch in dict.fromkeys(shares) if epoch > 0)
 

@@ -234,7 +234,7 @@ def test_search_seed_zero_trains_with_the_published_seeds() -> None:
 
 
 def test_halving_judges_at_the_rungs_of_the_recipe_and_none_nowhere() -> None:
-    assert a_search(stopping="halving", recipe={"epochs": 30}).rungs == (3, 10)
+    assert a_search(stopping="halving", recipe={"epochs": 30}).rungs == (1, 3, 10)
     assert a_search(recipe={"epochs": 30}).rungs == ()
 
 

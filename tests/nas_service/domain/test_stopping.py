@@ -85,9 +85,10 @@ def test_a_rising_front_goes_on_whole_whatever_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "rungs"), [(1, ()), (2, ()), (3, (1,)), (8, (2,)), (9, (1, 3)), (30, (3, 10)), (100, (11, 33))]
+    ("epochs", "rungs"),
+    [(1, ()), (2, ()), (3, (1,)), (8, (2,)), (9, (1, 3)), (26, (2, 8)), (30, (1, 3, 10)), (100, (3, 11, 33))],
 )
-def test_the_rungs_are_a_ninth_and_a_third_of_the_epochs(epochs: int, rungs: tuple[int, ...]) -> None:
+def test_the_rungs_are_a_27th_a_ninth_and_a_third_of_the_epochs(epochs: int, rungs: tuple[int, ...]) -> None:
     assert rungs_of(epochs) == rungs
 
 
