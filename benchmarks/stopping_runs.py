@@ -18,6 +18,7 @@ from functools import cache
 from itertools import count, islice
 from math import log10
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,12 +86,12 @@ def published_runs(path: Path, epochs: int, rungs: Iterable[int]) -> Runs:
     return Runs(epochs, tuple(_published_run(row, rungs) for row in rows), {"train_mse": ({}, False)})
 
 
-def _published_run(row: dict[str, object], rungs: Iterable[int]) -> Run:
-    dataset, task = published_task(str(row["task"]))
-    architecture = published_arm(str(row["arm"])).architecture(row["d_z"], row["d_h"], row["depth"])
+def _published_run(row: dict[str, Any], rungs: Iterable[int]) -> Run:
+    dataset, task = published_task(row["task"])
+    architecture = published_arm(row["arm"]).architecture(row["d_z"], row["d_h"], row["depth"])
     parameters = known_costs(architecture, task_shape(task, dataset)).parameters_trainable
     seen = {"train_mse": {epoch: -row["train_mse"][epoch - 1] for epoch in rungs}}
-    return Run(str(row["arm"]), parameters, -10 * log10(row["eval_mse"][-1]), seen)
+    return Run(row["arm"], parameters, -10 * log10(row["eval_mse"][-1]), seen)
 
 
 def fresh_runs(path: Path, wanted: int, data_dir: Path | None) -> Runs:
@@ -117,7 +118,7 @@ def branch_epochs(rung: int) -> int:
     return max(1, rung // 3)
 
 
-def _run_of(row: dict[str, object]) -> Run:
+def _run_of(row: dict[str, Any]) -> Run:
     seen = {way: {int(epoch): psnr for epoch, psnr in at.items()} for way, at in row["seen"].items()}
     return Run(row["arm"], row["parameters"], row["psnr_db"], seen)
 
@@ -143,7 +144,7 @@ def trained(search: Search, arm: str, proposal: Proposal, data: LoadedDataset) -
         if state.epochs in search.rungs:
             states[state.epochs] = state
 
-    def psnr_db(epochs: int, **options: object) -> float | None:
+    def psnr_db(epochs: int, **options: Any) -> float | None:
         recipe = search.recipe.model_copy(update={"epochs": epochs})
         what = (proposal.architecture, search.task, recipe, proposal.lr, (search.trial_seed,), data, CPU)
         (ended,) = train_replicates(*what, **options)

@@ -33,10 +33,9 @@ class Standing(Value):
 
     @property
     def text(self) -> str:
-        """What the standing means, for people."""
-        verdict = "goes on" if self.goes_on else "stopped"
+        """The standing in words."""
         who = f"{self.better} of the {self.peers} trials there before it that cost no more"
-        return f"{verdict} after epoch {self.epoch}: {who} were better"
+        return f"after epoch {self.epoch}: dominated by {who}"
 
 
 def rungs_of(epochs: int) -> tuple[int, ...]:

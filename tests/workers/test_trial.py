@@ -279,7 +279,7 @@ def test_a_trial_that_is_dominated_at_a_rung_ends_there_as_stopped(
     *others, last = (end_of(database, lease) for lease in leases)
     assert {trial.state for trial in others} == {TrialState.COMPLETED}
     assert (last.state, last.epochs_done, last.metrics) == (TrialState.STOPPED, 2, None)
-    assert last.message.startswith("stopped after epoch 1: 3 of the 3 trials")
+    assert last.message.startswith("after epoch 1: dominated by 3 of the 3 trials")
     assert last.seconds > 0
     assert last.environment["device"]
     assert epochs_reported(database, leases[-1]) == [(0, 1), (1, 1)]

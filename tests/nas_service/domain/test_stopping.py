@@ -94,4 +94,4 @@ def test_the_rungs_are_a_27th_a_ninth_and_a_third_of_the_epochs(epochs: int, run
 
 def test_a_standing_says_what_it_means() -> None:
     standing = Standing(epoch=3, peers=12, better=5, goes_on=False)
-    assert standing.text == "stopped after epoch 3: 5 of the 12 trials there before it that cost no more were better"
+    assert standing.text == "after epoch 3: dominated by 5 of the 12 trials there before it that cost no more"

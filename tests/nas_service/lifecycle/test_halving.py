@@ -71,7 +71,7 @@ def test_a_dominated_trial_is_stopped_and_says_why(each_database: Database) -> N
     held = taken(each_database, search_id, 90)
     assert reported(each_database, held, 19.0) == EARLY
     trial = ended(each_database, held, STOPPED)
-    why = "stopped after epoch 1: 3 of the 3 trials there before it that cost no more were better"
+    why = "after epoch 1: dominated by 3 of the 3 trials there before it that cost no more"
     assert (trial.state, trial.message, trial.metrics, trial.seconds) == (TrialState.STOPPED, why, None, 2.0)
     with each_database.read() as connection:
         event = events_after(connection, search_id, 0)[-1]
