@@ -17,8 +17,7 @@ from nas_service.domain.values import Value
 
 # Chosen on the replays of benchmarks/stopping.py; docs/LOG.md has what they give.
 RUNGS = 3
-FACTOR = 3  # between one rung's epochs and the next one's
-ONE_IN = 2  # goes on: a trial stops where so large a share of its peers and itself dominates it
+FACTOR = 3  # between one rung's epochs and the next one's; of equal costs about one in so many goes on
 FEWEST_PEERS = 3  # with fewer a trial goes on: the first arrivals would be judged by chance
 AVERAGE = "_average"  # ends the name of a metric that is of averaged weights: psnr_db_average
 
@@ -61,5 +60,5 @@ def judge(
     points: Points = np.asarray(earlier, dtype=np.float64).reshape(-1, len(objectives)) * signs  # (n, m)
     peers = points[np.all(points[:, costs] <= point[costs], axis=1)]
     better = int(np.sum(np.all(peers <= point, axis=1) & np.any(peers < point, axis=1)))
-    goes_on = len(peers) < FEWEST_PEERS or better * ONE_IN < len(peers) + 1  # itself counted
+    goes_on = len(peers) < FEWEST_PEERS or better * FACTOR < len(peers) + 1  # itself counted
     return Standing(epoch=epoch, peers=len(peers), better=better, goes_on=goes_on)

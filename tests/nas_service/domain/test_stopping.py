@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from nas_service.domain.front import dominates
 from nas_service.domain.objectives import Objective
-from nas_service.domain.stopping import FEWEST_PEERS, ONE_IN, Standing, judge, rungs_of
+from nas_service.domain.stopping import FACTOR, FEWEST_PEERS, Standing, judge, rungs_of
 
 PARAMETERS, MACS = Objective(name="parameters_trainable", scale="log"), Objective(name="macs")
 PSNR, SSIM, MSE = Objective(name="psnr_db"), Objective(name="ssim"), Objective(name="mse")
@@ -70,11 +70,11 @@ def test_a_better_trial_of_the_same_cost_never_stands_worse(given, more: float) 
     assert then.goes_on or not first.goes_on
 
 
-def test_of_equal_costs_the_better_half_goes_on() -> None:
+def test_of_equal_costs_the_best_third_goes_on() -> None:
     qualities = np.random.default_rng(0).permutation(900)
     arrived = [[1000.0, float(quality)] for quality in qualities]
     went_on = [judge(3, trial, arrived[:place], (PARAMETERS, PSNR)).goes_on for place, trial in enumerate(arrived)]
-    assert sum(went_on) == pytest.approx(900 / ONE_IN, rel=0.1)
+    assert sum(went_on) == pytest.approx(900 / FACTOR, rel=0.1)
     assert went_on[:FEWEST_PEERS] == [True] * FEWEST_PEERS
 
 
