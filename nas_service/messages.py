@@ -9,6 +9,7 @@ from nas_service.domain.objectives import Direction, Objective
 from nas_service.domain.records import StoredSearch
 from nas_service.domain.search import Fault, Recipe
 from nas_service.domain.states import FailureReason, TrialState
+from nas_service.domain.stopping import Standing
 from nas_service.domain.tasks import Dataset, Task
 from nas_service.domain.trial import LearningRates, Trial
 from nas_service.domain.values import Value
@@ -132,6 +133,7 @@ class Lease(Value):
     recipe: Recipe
     quality: str  # the metric by which the best of several learning rates is chosen
     quality_direction: Direction
+    rungs: tuple[int, ...] = ()  # epochs after which averaged weights are measured too, and the trial is judged
     measure: tuple[str, ...] = ()  # the costs that the worker's device is to measure
     keep_network: bool  # whether the server wants the trained network
     checkpoint: Sha256 | None  # what an earlier worker left of the trial, to go on from; None to begin
@@ -153,6 +155,7 @@ class Curves(Value):
 
     trial_id: int
     reports: list[EpochReport]
+    rungs: list[Standing] = Field(default=[], description="how it stood when it might have been stopped early")
 
 
 class Report(Value):

@@ -5,6 +5,7 @@ diverged                         -> the result `failed: diverged`
 out of memory, any other error   -> the result `failed` with the message
 dataset missing or another one   -> given back; this worker no longer offers the dataset
 dataset of no use to the search  -> the result `failed: dataset`; no worker could do better
+told to stop early               -> the result `stopped`
 told to stop, or shutting down   -> checkpoint, then given back; or dropped when it is cancelled or lost
 """
 
@@ -28,7 +29,7 @@ from workers.training.datasets import DatasetError
 from workers.training.device_costs import measure_device_costs
 from workers.training.network_file import save_network
 from workers.training.run_trial import TrialOutcome, run_trial
-from workers.training.train import Diverged, Stopped
+from workers.training.train import Diverged, Stopped, environment_of
 from workers.training.turns import Turns
 
 log = structlog.get_logger()
@@ -100,6 +101,8 @@ def _train_and_hand_in(
             before, noted = noted, (training // lease.recipe.replicates, epoch)
             if note_work is not None and noted != before:  # replicates end an epoch together
                 note_work(images, macs)
+            if epoch + 1 in lease.rungs:
+                heartbeat.send()  # the answer says whether the trial goes on, so training waits for this one
 
         with (
             turns.training(is_told_to_stop),
@@ -118,6 +121,7 @@ def _train_and_hand_in(
                 base_seed=lease.seed,
                 on_epoch=on_epoch,
                 should_stop=should_stop,
+                rungs=lease.rungs,
                 on_checkpoint=courier.note,
                 at_once=at_once,
             )
@@ -131,8 +135,11 @@ def _train_and_hand_in(
             client.send_result(lease, Result(outcome="failed", reason=FailureReason.DATASET, message=message))
         else:
             client.release(lease, Release(reason="dataset", message=message))
-    except Stopped:
-        _stop(lease, client, heartbeat, courier)
+    except Stopped as stopped:
+        if heartbeat.order == "early":
+            client.send_result(lease, _stopped_early(lease, stopped, device))
+        else:
+            _stop(lease, client, heartbeat, courier)
     except Diverged as error:
         client.send_result(lease, Result(outcome="failed", reason=FailureReason.DIVERGED, message=str(error)))
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -188,6 +195,15 @@ def _stop(lease: Lease, client: WorkerClient, heartbeat: Heartbeat, courier: Cou
     else:
         courier.send()
         client.release(lease, Release(reason="paused" if heartbeat.order == "paused" else "shutdown"))
+
+
+def _stopped_early(lease: Lease, stopped: Stopped, device: torch.device) -> Result:
+    return Result(
+        outcome="stopped",
+        seconds=stopped.seconds,
+        epochs_done=stopped.epoch * lease.recipe.replicates,
+        environment=environment_of(lease.recipe, device),
+    )
 
 
 def _completed(outcome: TrialOutcome, measured: dict[str, float]) -> Result:

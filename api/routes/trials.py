@@ -12,7 +12,7 @@ from api.paging import IdCursor, Limit, page_of
 from api.routes.searches import SearchId
 from nas_service.analysis.tables import csv_lines
 from nas_service.database import Database
-from nas_service.database.reports import reports_of_trial
+from nas_service.database.reports import reports_of_trial, standings_of_trial
 from nas_service.database.trials import newest_trials, trial_by_id
 from nas_service.domain.states import TrialState
 from nas_service.domain.trial import Trial
@@ -69,9 +69,10 @@ def show(trial_id: TrialId, connection: Reading) -> Trial:
 
 @router.get("/trials/{trial_id}/reports", responses=NOT_FOUND | UNPROCESSABLE)
 def reports(trial_id: TrialId, connection: Reading) -> Curves:
-    """The learning curves of a trial: one row an epoch of each of its networks."""
+    """The learning curves of a trial, one row an epoch of each of its networks, and how it stood at its rungs."""
     _require_trial(connection, trial_id)
-    return Curves(trial_id=trial_id, reports=reports_of_trial(connection, trial_id))
+    reported, standings = reports_of_trial(connection, trial_id), standings_of_trial(connection, trial_id)
+    return Curves.model_validate({"trial_id": trial_id, "reports": reported, "rungs": standings})
 
 
 @router.get(

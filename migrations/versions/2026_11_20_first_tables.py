@@ -158,9 +158,21 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["trial_id"], ["trials.id"], name=op.f("fk_reports_trial_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("trial_id", "training", "epoch", name=op.f("pk_reports")),
     )
+    op.create_table(
+        "rungs",
+        sa.Column("trial_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("values", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("peers", sa.Integer(), nullable=False),
+        sa.Column("better", sa.Integer(), nullable=False),
+        sa.Column("goes_on", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["trial_id"], ["trials.id"], name=op.f("fk_rungs_trial_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("trial_id", "epoch", name=op.f("pk_rungs")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("rungs")
     op.drop_table("reports")
     with op.batch_alter_table("trials", schema=None) as batch_op:
         batch_op.drop_index("ix_trials_worker_id_state")

@@ -72,7 +72,7 @@ def shape_text(trial: Trial) -> str:
 
 
 def _done_text(search: SearchDetail, arm: ArmProgress) -> str:
-    done = arm.trials[TrialState.COMPLETED]
+    done = arm.trials[TrialState.COMPLETED] + arm.trials[TrialState.STOPPED]
     in_trials = search.spec.budget.trials_per_arm is not None
     text = f"{done}/{arm.budget:.0f}" if in_trials else f"{done}, {100 * min(1.0, arm.spent / arm.budget):.0f}%"
     return f"{text}, exhausted" if arm.exhausted else text

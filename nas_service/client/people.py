@@ -7,7 +7,7 @@ from nas_service.client.transport import Transport
 from nas_service.domain.records import StoredWorker
 from nas_service.domain.search import Search
 from nas_service.domain.trial import Trial
-from nas_service.messages import Enqueue, Extend, Front, Page, SearchDetail
+from nas_service.messages import Curves, Enqueue, Extend, Front, Page, SearchDetail
 
 API = "/api/v1"
 
@@ -94,6 +94,10 @@ class Client:
     def trials_csv(self, search_id: int) -> str:
         """Every trial of a search as CSV."""
         return self._transport.call("GET", f"{API}/searches/{search_id}/trials", params={"format": "csv"}).text
+
+    def curves(self, trial_id: int) -> Curves:
+        """What a trial reported epoch by epoch, and how it stood at the rungs of early stopping."""
+        return Curves.model_validate_json(self._transport.call("GET", f"{API}/trials/{trial_id}/reports").content)
 
     def network(self, trial_id: int) -> bytes:
         """The trained network of a trial (safetensors), where it is kept."""

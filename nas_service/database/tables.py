@@ -147,6 +147,17 @@ reports = Table(
     Column("at", Float, nullable=False),
 )
 
+rungs = Table(
+    "rungs",
+    metadata,
+    Column("trial_id", Id, ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),  # after which the trial was judged
+    Column("values", JSON, nullable=False),  # of each objective: the known cost, or the quality there
+    Column("peers", Integer, nullable=False),  # as in `Standing`
+    Column("better", Integer, nullable=False),
+    Column("goes_on", Boolean, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

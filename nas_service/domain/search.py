@@ -11,6 +11,7 @@ from nas_service.domain.architecture import Architecture, IllegalArchitecture, T
 from nas_service.domain.arm import Arm
 from nas_service.domain.costs import Costs, known_costs
 from nas_service.domain.objectives import OBJECTIVE_KINDS, QUALITIES, Objective
+from nas_service.domain.stopping import FACTOR, rungs_of
 from nas_service.domain.tasks import Dataset, Task, TaskKind, task_shape
 from nas_service.domain.values import Value
 
@@ -93,7 +94,7 @@ class Search(Value):
     budget: Budget
     sampler: SamplerName = "frontier"
     random_fraction: float = Field(default=0.1, ge=0, le=1)  # share of each arm's proposals drawn at random
-    stopping: Literal["none"] = "none"
+    stopping: Literal["none", "halving"] = "none"  # halving: see `domain/stopping.py`
     allocation: Literal["equal", "adaptive"] = "equal"  # adaptive: one purse, spent where the union's front grows
     lr_transfer: Literal["none"] = "none"
     keep_networks: Literal["front", "all", "none"] = "front"
@@ -150,6 +151,11 @@ class Search(Value):
     def directions(self) -> list[str]:
         """`minimize` or `maximize` for each objective."""
         return [objective.direction for objective in self.objectives]
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped early, in order; none unless the search asks for it."""
+        return rungs_of(self.recipe.epochs) if self.stopping == "halving" else ()
 
     def epochs_per_trial(self, arm: str) -> int:
         """Epochs of one whole trial of that arm: of all its learning rates and replicates."""
@@ -267,7 +273,7 @@ def train_flops_per_epoch(search: Search, costs: Costs) -> float:
 
 
 def _cross_faults(search: Search) -> list[Fault]:
-    faults = _objective_faults(search)
+    faults = _objective_faults(search) + _stopping_faults(search)
     if search.budget.train_flops_per_arm is not None and search.dataset.images_per_epoch is None:
         message = "a budget in FLOPs needs dataset.train_images, the number of images in the training split"
         faults.append(Fault(field="budget.train_flops_per_arm", message=message))
@@ -313,6 +319,21 @@ def _objective_faults(search: Search) -> list[Fault]:
             message = "a reference on a log scale must be above 0"
             faults.append(Fault(field=f"objectives.{position}.reference", value=objective.reference, message=message))
     return faults + _cost_faults(search)
+
+
+def _stopping_faults(search: Search) -> list[Fault]:
+    """What keeps trials from being judged before their end."""
+    if search.stopping == "none":
+        return []
+    reasons = []
+    if search.measured_costs:
+        reasons.append(f"{' and '.join(search.measured_costs)} is measured after training")
+    if lists := [name for name, arm in search.arms.items() if arm.lr_values]:
+        reasons.append(f"the listed learning rates of {' and '.join(lists)} train one after the other, give a range")
+    if not search.rungs:
+        reasons.append(f"{search.recipe.epochs} epochs are too few, give {FACTOR} or more")
+    message = f"halving cannot judge before the end: {'; '.join(reasons)}"
+    return [Fault(field="stopping", value=search.stopping, message=message)] if reasons else []
 
 
 def _cost_faults(search: Search) -> list[Fault]:

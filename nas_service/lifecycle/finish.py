@@ -7,10 +7,12 @@ from nas_service.database import Connection
 from nas_service.database.artifacts import expire_artifacts_of_trials
 from nas_service.database.events import append_event, lock_search
 from nas_service.database.leases import holder_of, result_digest_of
+from nas_service.database.reports import standings_of_trial
 from nas_service.database.searches import set_trivial_once
 from nas_service.database.trials import count_replaced_failures, move_trial, trial_by_id
 from nas_service.domain.objectives import Objective
 from nas_service.domain.states import FailureReason, TrialState, spends_budget
+from nas_service.domain.stopping import Standing
 from nas_service.domain.trial import Trial, objective_values
 from nas_service.lifecycle.control import fail, require_search
 from nas_service.lifecycle.errors import Conflict, LeaseLost, Unsuitable
@@ -24,7 +26,7 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
     Raises:
         LeaseLost: when the trial is no longer this lease's.
         Conflict: when the lease already brought a different result.
-        Unsuitable: when the result lacks a metric that is an objective.
+        Unsuitable: when the result lacks a metric that is an objective, or is `stopped` although nothing stopped it.
     """
     digest = hashlib.sha256(result.model_dump_json().encode()).hexdigest()
     trial = held_trial(connection, lease_id, token)
@@ -33,14 +35,21 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
     search = require_search(connection, trial.search_id)
     check_metrics(result, search.spec.objectives)
     state = TrialState(result.outcome)
+    message, epochs_done = result.message, result.epochs_done
+    if state is TrialState.STOPPED:
+        standing = _standing_of_stopped(connection, trial)
+        message = standing.text
+        epochs_done = max(
+            epochs_done, standing.epoch * search.spec.recipe.replicates
+        )  # also where they were lost since
     spends = spends_budget(state, result.reason)
     planned = search.spec.planned_spending(trial.arm, trial.costs) if trial.costs else 1.0
-    share = min(1.0, result.epochs_done / search.spec.epochs_per_trial(trial.arm))
+    share = min(1.0, epochs_done / search.spec.epochs_per_trial(trial.arm))
     whole = state is TrialState.COMPLETED or search.spec.budget.trials_per_arm is not None
     if result.trivial:
         set_trivial_once(connection, trial.search_id, result.trivial)
     ended = trial.model_copy(update={"metrics": result.metrics})
-    data = {"arm": trial.arm, "number": trial.number, "reason": result.reason, "message": result.message}
+    data = {"arm": trial.arm, "number": trial.number, "reason": result.reason, "message": message}
     if state is TrialState.COMPLETED:
         on_front, pushed_off = place_on_front(connection, search, ended)
         names = [objective.name for objective in search.spec.objectives]
@@ -54,18 +63,18 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
     columns = {
         "ended_event": number,
         "reason": result.reason,
-        "message": result.message,
+        "message": message,
         "lr": result.lr if result.lr is not None else trial.lr,
         "metrics": result.metrics,
         "replicates": [row.model_dump() for row in result.replicates],
         "seconds": result.seconds,
-        "epochs_done": result.epochs_done,
+        "epochs_done": epochs_done,
         "environment": result.environment,
         "projection_hash": result.projection_hash,
         "result_digest": digest,
     }
     move_trial(connection, trial, state, spending=(planned if whole else planned * share) * spends, **columns)
-    _fail_search_after_too_many(connection, trial.search_id, result.message)
+    _fail_search_after_too_many(connection, trial.search_id, message)
     return held_trial(connection, lease_id, token)
 
 
@@ -128,6 +137,14 @@ def check_metrics(result: Result, objectives: tuple[Objective, ...]) -> None:
         value = measured[row.name] or 0.0
         if row.scale == "log" and value <= 0:
             raise Unsuitable(f"{row.name} must be above 0 on the search's log scale (got {value:g})")
+
+
+def _standing_of_stopped(connection: Connection, trial: Trial) -> Standing:
+    """How a trial stood where it was told to stop."""
+    standings = standings_of_trial(connection, trial.id)
+    if not standings or standings[-1].goes_on:
+        raise Unsuitable(f"trial {trial.id} was not told to stop early; train it to the end or give it back")
+    return standings[-1]
 
 
 def _repeated(connection: Connection, trial: Trial, digest: str) -> Trial:

@@ -28,6 +28,7 @@ from nas_service.domain.trial import Trial
 from nas_service.lifecycle.control import require_search
 from nas_service.lifecycle.errors import LeaseLost
 from nas_service.lifecycle.finish import fail_trial, held_trial
+from nas_service.lifecycle.halving import is_stopped_early
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer
 from nas_service.settings import Settings
 
@@ -62,7 +63,10 @@ def report(connection: Connection, lease_id: str, token: int, news: Report, sett
     insert_new_reports(connection, trial.id, [(row.training, row.epoch, row.metrics) for row in news.reports])
     if trial.worker_id is not None:
         touch_worker(connection, trial.worker_id)
-    if require_search(connection, trial.search_id).state is SearchState.PAUSED:
+    search = require_search(connection, trial.search_id)
+    if is_stopped_early(connection, search.spec, trial):
+        return ReportAnswer(action="stop", reason="early")
+    if search.state is SearchState.PAUSED:
         return ReportAnswer(action="stop", reason="paused")
     return ReportAnswer(action="continue")
 
@@ -160,6 +164,7 @@ def _lease_message(connection: Connection, grant: Grant, settings: Settings) -> 
         recipe=search.recipe,
         quality=search.quality.name,
         quality_direction=search.quality.direction,
+        rungs=search.rungs,
         measure=search.measured_costs,
         keep_network=search.keep_networks != "none",
         checkpoint=checkpoint.digest if checkpoint else None,

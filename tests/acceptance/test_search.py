@@ -168,3 +168,22 @@ def test_a_second_server_on_the_same_folder_is_refused(service: Service) -> None
     second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert second.returncode == 1
     assert "another server uses" in second.stderr
+
+
+def test_halving_stops_dominated_trials_early_and_their_pages_say_why(service: Service) -> None:
+    service.start_worker()
+    arms = {"hourglass": {**FOUR_ARMS["arms"]["hourglass"], "lr": [1e-5, 1e-2]}}
+    search = service.client.submit(
+        short(arms=arms, recipe={"epochs": 9, "batch_size": 64}, budget={"epochs_per_arm": 60}, stopping="halving")
+    )
+    service.wait_for(search.id, lambda now: now.state == "finished", 60, "the search is finished")
+    trials = [trial for trial in service.client.trials(search.id) if trial.state is not TrialState.REFUSED]
+    stopped = [trial for trial in trials if trial.state is TrialState.STOPPED]
+    assert stopped
+    assert {trial.epochs_done for trial in stopped} <= {1, 3}
+    assert {trial.epochs_done for trial in trials if trial.state is TrialState.COMPLETED} == {9}
+    assert 60 <= sum(trial.epochs_done for trial in trials) < 60 + 9
+    for trial in stopped:
+        (*before, last) = service.client.curves(trial.id).rungs
+        assert all(standing.goes_on for standing in before)
+        assert (last.goes_on, last.epoch, last.text) == (False, trial.epochs_done, trial.message)

@@ -146,7 +146,11 @@ def test_a_report_continues_and_its_curve_can_be_read(client: httpx.Client, tria
     epochs = [{"training": 0, "epoch": epoch, "metrics": {"psnr_db": 10.0 + epoch}} for epoch in (1, 2)]
     assert holder.report(1, reports=epochs[:1]).json() == {"action": "continue", "reason": None}
     assert holder.report(2, reports=epochs).status_code == 200  # the first epoch again: no harm
-    assert client.get(f"/api/v1/trials/{trial_id}/reports").json() == {"trial_id": trial_id, "reports": epochs}
+    assert client.get(f"/api/v1/trials/{trial_id}/reports").json() == {
+        "trial_id": trial_id,
+        "reports": epochs,
+        "rungs": [],
+    }
 
 
 def test_a_report_hears_of_a_pause(client: httpx.Client, trial_id: int) -> None:

@@ -14,6 +14,7 @@ from nas_service.database.events import events_after
 from nas_service.database.reports import reports_of_trial
 from nas_service.database.trials import trial_by_id
 from nas_service.domain.states import FailureReason, TrialState
+from nas_service.domain.stopping import FEWEST_PEERS
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
 from nas_service.lifecycle.overview import detail_of
@@ -262,6 +263,26 @@ def test_a_checkpoint_that_is_broken_or_gone_means_training_from_the_beginning(
     trial = end_of(database, heir)
     assert (trial.state, trial.metrics) == (TrialState.COMPLETED, whole.metrics)
     assert "resumed_from_epoch" not in trial.environment
+
+
+def test_a_trial_that_is_dominated_at_a_rung_ends_there_as_stopped(
+    database: Database, client: WorkerClient, shelf: Bookshelf
+) -> None:
+    halving = {"stopping": "halving", "recipe": {"epochs": 9, "batch_size": 64, "replicates": 2}}  # rungs: 1 and 3
+    search_id = submitted(database, budget={"epochs_per_arm": 10_000}, **halving)
+    leases = []
+    for number in range(FEWEST_PEERS + 1):  # the last one is the largest, and hardly learns
+        sizes = {"d_z": 120, "d_h": 32, "lr": 1e-3} if number == FEWEST_PEERS else {"d_z": 80 + number, "lr": 9e-3}
+        enqueued(database, search_id, **sizes)
+        leases.append(client.lease(a_request(f"request-{number}")))
+        work_on(leases[-1], client, shelf, CPU, never)
+    *others, last = (end_of(database, lease) for lease in leases)
+    assert {trial.state for trial in others} == {TrialState.COMPLETED}
+    assert (last.state, last.epochs_done, last.metrics) == (TrialState.STOPPED, 2, None)
+    assert last.message.startswith("after epoch 1: dominated by 3 of the 3 trials")
+    assert last.seconds > 0
+    assert last.environment["device"]
+    assert epochs_reported(database, leases[-1]) == [(0, 1), (1, 1)]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 Leaves out the training itself (`train.py`) and where its results go.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -60,6 +60,7 @@ def run_trial(
     on_checkpoint: OnCheckpoint | None = None,
     resume_from: bytes | None = None,
     at_once: int | None = None,
+    rungs: Sequence[int] = (),
 ) -> TrialOutcome:
     """Train every learning rate with every seed; the best mean over seeds is the trial's, all are kept.
 
@@ -81,6 +82,7 @@ def run_trial(
         on_checkpoint: called after each epoch with the trial as it then stands.
         resume_from: bytes of such a checkpoint; the trial goes on from there and ends with the same bits.
         at_once: how many examples of a replicate are computed at once; None for as many as fit into what is free.
+        rungs: epochs after which averaged weights are measured too (see `train_replicates`).
 
     Raises:
         CheckpointError: when the bytes are damaged or of another trial; nothing was trained then.
@@ -111,6 +113,7 @@ def run_trial(
             should_stop,
             _checkpoint_of(on_checkpoint, key, tuple(finished), best_network),
             resumed.training if resumed and number == len(resumed.finished) else None,
+            rungs=rungs,
         )
         ended, at_once = halve_when_out_of_memory(training, at_once, recipe)
         finished.append(_result_of(number, rates[number], seeds, ended))

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Task, task_shape
+from workers.training.averaging import EpochAverage, named_averages
 from workers.training.checkpoint import TrainingState, put_back, take_state
 from workers.training.datasets import LoadedDataset
 from workers.training.measure import Answer, measure
@@ -42,9 +43,10 @@ Precision = Literal["fp32", "bf16"]
 class Stopped(Exception):
     """`should_stop` said so."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, seconds: float = 0.0) -> None:
         super().__init__(f"stopped in epoch {epoch}")
         self.epoch = epoch  # the unfinished one, from 0
+        self.seconds = seconds  # trained so far
 
 
 class Diverged(ArithmeticError):
@@ -106,6 +108,7 @@ def train_replicates(
     on_state: OnState | None = None,
     resume_from: TrainingState | None = None,
     at_once: int | None = None,
+    rungs: Sequence[int] = (),
 ) -> list[Training | Diverged]:
     """Train replicates of a network as one batched network by the recipe, and measure each.
 
@@ -129,6 +132,8 @@ def train_replicates(
         resume_from: such a state; training goes on from there and ends with the same bits.
         at_once: compute so many examples of a replicate at once and add up the gradients of a batch, where memory is
             short: the same mathematics but for the statistics of BatchNorm. None for whole batches.
+        rungs: epochs, counted from 1, after which averaged weights are measured too (see `averaging.py`); `on_epoch`
+            gets their metrics as psnr_db_average and so on. The training is the same with them and without.
 
     Returns:
         For each seed the training, or how it diverged: its loss was not finite or has exploded.
@@ -154,11 +159,12 @@ def train_replicates(
     for epoch in range(first_epoch, recipe.epochs):
         network.train()
         loss_sums, seen = torch.zeros(len(seeds), device=device), 0
+        average = EpochAverage(network, steps) if epoch + 1 in rungs else None
         for step, items in enumerate(epoch_batches(images, recipe, seeds, epoch, device)):  # items: (R, B)
             if should_stop is not None and step % STEPS_BETWEEN_POLLS == 0:
                 asked = time.perf_counter()
                 if should_stop():
-                    raise Stopped(epoch)
+                    raise Stopped(epoch, asked - start)
                 start += time.perf_counter() - asked  # it may have waited for another worker's measurement
             optimizer.param_groups[0]["lr"] = lr * lr_factor(recipe, epoch, step, steps)
             optimizer.zero_grad(set_to_none=True)
@@ -171,10 +177,16 @@ def train_replicates(
                 losses.sum().backward()  # type: ignore[no-untyped-call]
                 loss_sums += losses.detach() * items.shape[1]
             optimizer.step()
+            if average is not None:
+                average.add()
             seen += items.shape[1]
         network.eval()
         train_mse = (loss_sums / seen).tolist()  # the only wait for the device in an epoch of training
         measured = measure(answer, splits.eval, seeds, brief=True)
+        if average is not None:
+            with average.in_the_network():
+                averaged = measure(answer, splits.eval, seeds)
+            measured = [row | named_averages(more) for row, more in zip(measured, averaged, strict=True)]
         for replicate in set(range(len(seeds))) - diverged.keys():
             if has_diverged(train_mse[replicate], least_mse[replicate], measured[replicate]["mse"]):
                 diverged[replicate] = Diverged(epoch)

@@ -231,3 +231,22 @@ def test_limits_say_by_how_much_a_network_exceeds_them() -> None:
 
 def test_search_seed_zero_trains_with_the_published_seeds() -> None:
     assert (a_search().trial_seed, a_search(seed=2).trial_seed) == (42, 2042)
+
+
+def test_halving_judges_at_the_rungs_of_the_recipe_and_none_nowhere() -> None:
+    assert a_search(stopping="halving", recipe={"epochs": 30}).rungs == (1, 3, 10)
+    assert a_search(recipe={"epochs": 30}).rungs == ()
+
+
+def test_halving_is_refused_where_nothing_can_be_judged_before_the_end() -> None:
+    latency = {"name": "latency_ms", "reference": 5}
+    found = faults(
+        stopping="halving",
+        device="cpu",
+        objectives=[latency, {"name": "psnr_db"}],
+        arms={"a": HOURGLASS | {"lr": [1e-4, 1e-3, 1e-2]}},
+    )
+    assert found["stopping"].message == (
+        "halving cannot judge before the end: latency_ms is measured after training; the listed learning rates of a "
+        "train one after the other, give a range; 2 epochs are too few, give 3 or more"
+    )
