@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nas_service.domain.values import Value
 from workers.training.network import Network
+from workers.training.precision import TrainedWeights
 
 FORMAT = "hourglass-checkpoint-2"
 
@@ -155,8 +156,8 @@ def take_state(
     )
 
 
-def put_back(state: TrainingState, network: Network, weights: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Give a new network and the optimizer of all its weights (n,) the state of a training.
+def put_back(state: TrainingState, network: Network, weights: TrainedWeights) -> None:
+    """Give a new network and its weights the state of a training.
 
     Raises:
         CheckpointError: when the state is not one of this network.
@@ -165,12 +166,18 @@ def put_back(state: TrainingState, network: Network, weights: Tensor, optimizer:
         network.load_state_dict(dict(state.network), strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint's weights do not fit the network: {error}") from error
-    expected = {"step": torch.Size(), "exp_avg": weights.shape, "exp_avg_sq": weights.shape}
-    if {name: value.shape for name, value in state.optimizer.items()} != expected:
+    weights.round()
+    if not equal_shapes(state.optimizer, weights.moments):
         raise CheckpointError("the checkpoint's state of the optimizer does not fit the network")
-    optimizer.state[weights] = {name: value.to(weights.device, copy=True) for name, value in state.optimizer.items()}
+    for name, value in state.optimizer.items():
+        weights.moments[name].copy_(value)
     if len(state.least_mse) != len(network.seeds):
         raise CheckpointError(f"the checkpoint is not of {len(network.seeds)} replicates")
+
+
+def equal_shapes(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Whether two collections have the same names, and each name the same shape."""
+    return {name: one.shape for name, one in some.items()} == {name: one.shape for name, one in others.items()}
 
 
 def _copy(tensor: Tensor) -> Tensor:

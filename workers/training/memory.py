@@ -27,7 +27,8 @@ COPIES_OF_A_WEIGHT = 3  # itself and AdamW's two moments
 LEAST_AT_ONCE = 4  # BatchNorm needs more than one, also in what remains of a batch
 FREE_SHARE = 0.9  # of the free memory may be planned with
 MMAP_THRESHOLD = 4 << 20  # below it are the matrices of the usual shapes, which must not be mapped anew at each step
-M_MMAP_THRESHOLD = -3  # glibc's <malloc.h>
+TRIM_THRESHOLD = 64 << 20  # so much free heap is kept: it would be mapped anew at each step
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's <malloc.h>
 
 
 def keep_memory_compact() -> None:
@@ -40,6 +41,7 @@ def keep_memory_compact() -> None:
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+            mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
 
 
 def predicted_peak_bytes(

@@ -19,6 +19,8 @@ from workers.training.network import Network
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8  # PyTorch's defaults, as published
+PIECE = 1 << 19  # weights that are cast, updated and rounded at once on a CPU: near what its own cache holds
 
 _onednn_matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch's types lack it
 
@@ -41,52 +43,76 @@ class TrainedWeights:
     """The weights of a network in one buffer and their gradient in another: each step casts and updates all at once.
 
     Attributes:
-        master: the weights (n,) in fp32, of which the network's parameters become views; `master.grad` (n,) is what
-            the optimizer reads.
         computing: the network that multiplies: the given one, or in bf16 a copy with rounded weights and the same
             statistics. Its weights' `grad` are there to be written.
+        moments: AdamW's state: "exp_avg" and "exp_avg_sq" (n,), and "step".
     """
 
-    def __init__(self, network: Network, precision: Precision, *, in_parts: bool = False) -> None:
+    def __init__(
+        self, network: Network, precision: Precision, weight_decay: float = 0.0, *, in_parts: bool = False
+    ) -> None:
         """Lay out the weights of a network on its device.
 
         Args:
-            network: freshly made; it stays the one to save and to copy replicates from.
+            network: freshly made; its parameters become views of the weights in fp32.
             precision: of products.
+            weight_decay: AdamW's.
             in_parts: whether a batch's gradient is to be added up from several parts.
         """
-        weights = list(network.parameters())
-        self.master = nn.Parameter(torch.cat([weight.detach().flatten() for weight in weights]))
-        self.master.grad = torch.zeros_like(self.master)
-        for weight, view in zip(weights, views_of(self.master.detach(), weights), strict=True):
+        weights, dtype = list(network.parameters()), DTYPES[precision]
+        self._weight_decay = weight_decay
+        self._master = torch.cat([weight.detach().flatten() for weight in weights])  # (n,)
+        for weight, view in zip(weights, views_of(self._master, weights), strict=True):
             weight.data = view
-        dtype = DTYPES[precision]
-        self._multiplied = self.master.detach()  # (n,), (n,)
-        self._gradient = self.master.grad
+        self._rounded = self._master.to(dtype)  # (n,); the same in fp32
+        self._gradient = torch.zeros_like(self._rounded)  # (n,), of the last backward pass
+        self._sum = torch.zeros_like(self._master) if in_parts else None  # (n,), of the parts of a batch
         self.computing = network
         if precision != "fp32":
-            self._multiplied = self._multiplied.to(dtype)
-            self.computing = rounded(network, dtype, views_of(self._multiplied, weights))
-        if precision != "fp32" or in_parts:
-            self._gradient = torch.zeros_like(self._multiplied)
+            self.computing = rounded(network, dtype, views_of(self._rounded, weights))
         computing = list(self.computing.parameters())
         for weight, view in zip(computing, views_of(self._gradient, computing), strict=True):
             weight.grad = view
+        self.moments = {
+            "step": torch.zeros((), device=self._master.device),
+            "exp_avg": torch.zeros_like(self._master),
+            "exp_avg_sq": torch.zeros_like(self._master),
+        }
+        in_pieces = precision != "fp32" and self._master.device.type == "cpu"
+        self._piece = PIECE if in_pieces else len(self._master)
 
-    @torch.no_grad()
-    def round(self) -> None:
-        """Round the weights for the products of the next step."""
-        if self._multiplied.dtype != self.master.dtype:
-            self._multiplied.copy_(self.master)
-
-    @torch.no_grad()
     def collect_gradient(self, *, first: bool) -> None:
-        """Put the gradient of a part of a batch where the optimizer reads it, or add it to those of other parts."""
-        assert self.master.grad is not None
-        if first:
-            self.master.grad.copy_(self._gradient)  # nothing happens where they are the same
-        else:
-            self.master.grad.add_(self._gradient)
+        """Where a batch's gradient comes in parts: sum what the last backward pass wrote."""
+        if self._sum is not None:
+            (self._sum.copy_ if first else self._sum.add_)(self._gradient)
+
+    @torch.no_grad()
+    def update(self, lr: float) -> None:
+        """One step of AdamW. `torch.optim.AdamW` calls the same kernel, by way of 0.15 ms of Python."""
+        self.moments["step"] += 1
+        gradient = self._gradient if self._sum is None else self._sum
+        buffers = (self._master, gradient, self.moments["exp_avg"], self.moments["exp_avg_sq"], self._rounded)
+        for master, grad, mean, square, low in zip(*(torch.split(one, self._piece) for one in buffers), strict=True):
+            torch._fused_adamw_(
+                [master],
+                [grad.float()],
+                [mean],
+                [square],
+                [],
+                [self.moments["step"]],
+                lr=lr,
+                beta1=ADAM_BETAS[0],
+                beta2=ADAM_BETAS[1],
+                weight_decay=self._weight_decay,
+                eps=ADAM_EPS,
+                amsgrad=False,
+                maximize=False,
+            )
+            low.copy_(master)  # nothing happens in fp32, where they are the same
+
+    def round(self) -> None:
+        """Round the weights for products, after they were changed otherwise."""
+        self._rounded.copy_(self._master)
 
 
 def views_of(flat: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:

@@ -143,16 +143,14 @@ def train_replicates(
     splits = prepare(task, data, device)
     network = Network(architecture, task_shape(task, data.dataset), *seeds).to(device)
     in_parts = at_once is not None and at_once < recipe.batch_size
-    weights = TrainedWeights(network, precision_of(recipe, device), in_parts=in_parts)
-    optimizer = torch.optim.AdamW([weights.master], lr=lr, weight_decay=recipe.weight_decay, fused=True)
+    weights = TrainedWeights(network, precision_of(recipe, device), recipe.weight_decay, in_parts=in_parts)
     images, steps = len(splits.train), steps_per_epoch(len(splits.train), recipe)
     first_epoch, diverged, least_mse = 0, dict[int, Diverged](), [math.inf] * len(seeds)
     if resume_from is not None:
-        put_back(resume_from, network, weights.master, optimizer)
+        put_back(resume_from, network, weights)
         first_epoch, least_mse = resume_from.epochs, list(resume_from.least_mse)
         diverged = {replicate: Diverged(epoch) for replicate, epoch in resume_from.diverged.items()}
         start -= resume_from.seconds
-    weights.round()
     computing = weights.computing
     for epoch in range(first_epoch, recipe.epochs):
         computing.train()
@@ -163,7 +161,7 @@ def train_replicates(
                 if should_stop():
                     raise Stopped(epoch)
                 start += time.perf_counter() - asked  # it may have waited for another worker's measurement
-            optimizer.param_groups[0]["lr"] = lr * lr_factor(recipe, epoch, step, steps)
+            rate = lr * lr_factor(recipe, epoch, step, steps)
             for number, part in enumerate(micro_batches(items, at_once)):  # one part, unless memory is short
                 samples, visits = part % images, part // images  # (R, B)
                 inputs, targets = make_batches(splits.train, samples, seeds, epoch, visits, recipe.augment)
@@ -171,8 +169,7 @@ def train_replicates(
                 losses = computing.backpropagate(inputs, targets, part.shape[1] / items.shape[1])  # (R,)
                 weights.collect_gradient(first=number == 0)
                 loss_sums += losses * items.shape[1]
-            optimizer.step()
-            weights.round()
+            weights.update(rate)
             seen += items.shape[1]
         computing.eval()
         train_mse = (loss_sums / seen).tolist()  # the only wait for the device in an epoch of training
@@ -183,17 +180,13 @@ def train_replicates(
                 continue
             least_mse[replicate] = min(least_mse[replicate], train_mse[replicate])
             if on_epoch is not None:
-                row = {"train_mse": train_mse[replicate], **measured[replicate], "lr": optimizer.param_groups[0]["lr"]}
+                row = {"train_mse": train_mse[replicate], **measured[replicate], "lr": rate}
                 on_epoch(replicate, epoch, row)
         if len(diverged) == len(seeds):
             return list(diverged.values())
         if on_state is not None:
             ends = {replicate: error.epoch for replicate, error in diverged.items()}
-            on_state(
-                take_state(
-                    network, optimizer.state[weights.master], epoch + 1, least_mse, ends, time.perf_counter() - start
-                )
-            )
+            on_state(take_state(network, weights.moments, epoch + 1, least_mse, ends, time.perf_counter() - start))
     computing.eval()  # where a resumed training had no epoch left
     (trivial,) = measure(
         lambda inputs: trivial_answer(splits.eval, inputs, splits.train.labels), splits.eval, seeds[:1]
