@@ -84,7 +84,9 @@ class TrainedWeights:
     def collect_gradient(self, *, first: bool) -> None:
         """Where a batch's gradient comes in parts: sum what the last backward pass wrote."""
         if self._sum is not None:
-            (self._sum.copy_ if first else self._sum.add_)(self._gradient)
+            if first:
+                self._sum.zero_()
+            self._sum.add_(self._gradient)
 
     @torch.no_grad()
     def update(self, lr: float) -> None:
