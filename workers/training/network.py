@@ -121,7 +121,7 @@ class Network(nn.Module):
                 self.register_buffer("w_in", torch.from_numpy(np.stack(matrices)), persistent=False)
 
     def _enter(self, x: Tensor) -> Tensor:
-        """z_0 of x; also of a fixed W_in batch by batch, since noise is clipped before it and cannot be lifted apart."""
+        """z_0 of x; also of a fixed W_in batch by batch, since noise is clipped before it, not lifted."""
         match self.architecture.w_in:
             case WIn.NONE:
                 return x
