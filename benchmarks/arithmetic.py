@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from nas_service.domain.architecture import Architecture, Family, TaskShape, WIn, WOut
+from workers.training.precision import multiply_by_onednn
 
 Product = Literal["forward", "weight", "input"]  # y = x W^T, dW = gy^T x, dX = gy W
 
@@ -94,6 +95,7 @@ def step_gemms(architecture: Architecture, task: TaskShape) -> list[Gemm]:
 
 def measure_limit(gemms: Iterable[Gemm], batch: int, dtype: torch.dtype) -> Limit:
     """Time each different product once and add them up as often as they occur."""
+    multiply_by_onednn()  # as the trainer does
     counts = Counter(gemms)
     seconds = sum(count * fastest_seconds(runnable(gemm, batch, dtype)) for gemm, count in counts.items())
     macs = sum(count * gemm.macs(batch) for gemm, count in counts.items())

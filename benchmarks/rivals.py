@@ -23,6 +23,7 @@ from nas_service.domain.architecture import Architecture, WIn, WOut
 from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Dataset, Denoising
 from workers.training.datasets import LoadedDataset, Split, load_dataset
+from workers.training.memory import keep_memory_compact
 from workers.training.train import STEPS_BETWEEN_POLLS, Stopped, train
 
 LR = 5e-4
@@ -62,8 +63,9 @@ class Facts:
 
 
 def work_ours(connection: Connection, job: Job, precision: str) -> None:
-    """Our trainer in one process with one thread, until the connection is closed."""
+    """Our trainer in one process with one thread, as a worker has it, until the connection is closed."""
     torch.set_num_threads(1)
+    keep_memory_compact()
     data = job.load()
     connection.send(READY)
     connection.recv()

@@ -15,7 +15,8 @@ import torch
 from nas_service.domain.architecture import Architecture, TaskShape
 from nas_service.domain.search import Recipe
 from workers.training.memory import FREE_SHARE, fitting_batch, free_bytes, predicted_peak_bytes, resident_bytes
-from workers.training.train import ShouldStop, Stopped, precision_of
+from workers.training.precision import precision_of
+from workers.training.train import ShouldStop, Stopped
 
 log = structlog.get_logger()
 
@@ -59,7 +60,8 @@ class Room:
         precision, trial = precision_of(recipe, self._device), object()
 
         def need(at_once: int) -> int:
-            return predicted_peak_bytes(architecture, shape, recipe.replicates, at_once, precision)
+            in_parts = at_once < recipe.batch_size
+            return predicted_peak_bytes(architecture, shape, recipe.replicates, at_once, precision, in_parts=in_parts)
 
         def must_wait() -> bool:
             if self._queue[0] is not trial:

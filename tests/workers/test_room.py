@@ -17,9 +17,9 @@ from workers.training import memory
 from workers.training.memory import DoesNotFit, predicted_peak_bytes
 from workers.training.train import Stopped
 
-CPU, SHAPE, RECIPE = torch.device("cpu"), TaskShape(d_x=64, d_y=64), Recipe(precision="fp32", batch_size=128)
+CPU, SHAPE, RECIPE = torch.device("cpu"), TaskShape(d_x=64, d_y=64), Recipe(precision="fp32", batch_size=1024)
 WIDE = an_architecture(d_z=2000, d_h=100, depth=4)
-NEED = predicted_peak_bytes(WIDE, SHAPE, 1, 128, "fp32")
+NEED = predicted_peak_bytes(WIDE, SHAPE, 1, 1024, "fp32")
 
 
 def never() -> bool:
@@ -48,7 +48,7 @@ def reserved(room: Room, should_stop: Callable[[], bool] = never) -> AbstractCon
 
 def test_what_is_promised_is_not_free_until_the_trial_ends(room: Room) -> None:
     with reserved(room) as at_once, reserved(room):
-        assert at_once == 128
+        assert at_once == 1024
         assert room.free() == pytest.approx(0.5 * NEED, abs=1)
         assert not room.another_fits()
     assert room.free() == int(2.5 * NEED)
@@ -69,7 +69,7 @@ def test_a_trial_that_does_not_fit_beside_the_others_waits_for_one_to_end(room: 
 
     def third() -> None:
         with reserved(room) as at_once:
-            assert at_once == 128
+            assert at_once == 1024
             started.set()
 
     waiting = threading.Thread(target=third)
@@ -92,8 +92,8 @@ def test_a_trial_that_waits_can_be_told_to_stop_and_leaves_the_queue(room: Room)
 def test_alone_a_trial_takes_smaller_parts_or_is_refused(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda _: NEED)
     with reserved(room) as at_once:
-        assert at_once < 128
-    monkeypatch.setattr(memory, "free_bytes", lambda _: NEED // 50)
+        assert at_once < 1024
+    monkeypatch.setattr(memory, "free_bytes", lambda _: NEED // 10)
     with pytest.raises(DoesNotFit, match="training needs about"), reserved(room):
         pass
     assert room.free() == int(2.5 * NEED)

@@ -4,7 +4,7 @@ While the learning rate is still high the weights wander around what they have l
 falling learning rate would end at. Averaging begins anew in each such epoch, so no checkpoint has to carry it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -34,12 +34,14 @@ class EpochAverage:
         torch._foreach_lerp_(self._mean, self._live, 1 / self._added)
 
     @contextmanager
-    def in_the_network(self) -> Iterator[None]:
-        """Put the mean into the network, and the weights back afterwards, to the bit."""
+    def in_the_network(self, changed: Callable[[], None]) -> Iterator[None]:
+        """Put the mean into the network, and the weights back afterwards, to the bit; `changed` is called each time."""
         kept = [tensor.clone() for tensor in self._live]
         _copy(self._mean, self._live)
+        changed()
         yield
         _copy(kept, self._live)
+        changed()
 
 
 def named_averages(metrics: dict[str, float]) -> dict[str, float]:

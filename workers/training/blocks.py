@@ -1,22 +1,25 @@
 """The residual block z + s W2 act(W1 norm(z)); an hourglass where d_h < d_z, a conventional one where d_h > d_z.
 
 Norms have no weights and linear maps no biases, so that W1 and W2 are all that is trained. R replicates are computed at
-once, each with weights and statistics of its own. Leaves out the projections.
+once, each with weights and statistics of its own. Gradients are written out by hand: autograd would allocate each
+anew at every step and cast more often. z stays in float32; weights may be bfloat16, and what they multiply is then
+rounded to it. Leaves out the norms (`norms.py`) and the projections (`network.py`).
 
-R: replicates, B: batch, d_z: skip width, d_h: inner width.
+R: replicates, B: batch, d_z: skip width, d_h: inner width; dx is the loss's gradient with respect to x.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_service.domain.architecture import Activation, Architecture, BranchScale, Norm
+from nas_service.domain.architecture import Activation, Architecture, BranchScale
+from workers.training.norms import make_norm
 
-BATCH_NORM_MOMENTUM = 0.1  # PyTorch's default, as published
-BATCH_NORM_EPS = 1e-5
+aten = torch.ops.aten
 
 
 def linear_weight(d_in: int, d_out: int, generators: Sequence[torch.Generator]) -> nn.Parameter:
@@ -27,10 +30,40 @@ def linear_weight(d_in: int, d_out: int, generators: Sequence[torch.Generator]) 
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """Apply each replicate's weight (R, d_out, d_in) to its own rows x (R, B, d_in); returns (R, B, d_out)."""
+    """Apply each replicate's weight (R, d_out, d_in) to its own rows x (R, B, d_in); returns (R, B, d_out).
+
+    x is rounded to the precision of the weight, which is the result's, too.
+    """
+    x = x.to(weight.dtype)
     if len(weight) == 1:  # a little faster than a batched product; squeezed, because the gradient of [0] is a copy
         return F.linear(x.squeeze(0), weight.squeeze(0))[None]
     return torch.bmm(x, weight.transpose(1, 2))
+
+
+def input_gradient(dy: Tensor, weight: Tensor) -> Tensor:
+    """Of y = linear(x, weight) the gradient dx (R, B, d_in), for dy (R, B, d_out)."""
+    return linear(dy, weight.transpose(1, 2))
+
+
+def write_weight_gradient(weight: Tensor, dy: Tensor, x: Tensor, *, add: bool = False) -> None:
+    """Of y = linear(x, weight) the gradient (R, d_out, d_in), into `weight.grad`, or added to what is there."""
+    assert weight.grad is not None
+    rows, columns = dy.transpose(1, 2), x.to(weight.dtype)  # (R, d_out, B), (R, B, d_in)
+    if add:
+        weight.grad.baddbmm_(rows, columns)
+    elif len(weight) == 1:
+        torch.mm(rows[0], columns[0], out=weight.grad[0])
+    else:
+        torch.bmm(rows, columns, out=weight.grad)
+
+
+class Kept(NamedTuple):
+    """What a block needs to go backwards."""
+
+    norm: tuple[Tensor, ...]  # of its norm
+    normalised: Tensor  # (R, B, d_z), as W1 multiplies it
+    inner: Tensor  # (R, B, d_h) before the activation; relu overwrites it
+    active: Tensor  # (R, B, d_h) after it
 
 
 class Block(nn.Module):
@@ -41,79 +74,56 @@ class Block(nn.Module):
         self.norm = make_norm(architecture.norm, len(generators), architecture.d_z)
         self.w1 = linear_weight(architecture.d_z, architecture.d_h, generators)
         self.w2 = linear_weight(architecture.d_h, architecture.d_z, generators)
-        self.activation = activation_function(architecture.activation)
+        self.activation = architecture.activation
         self.scale = branch_scale(architecture)
 
     def forward(self, z: Tensor) -> Tensor:
         """Add the branch to z (R, B, d_z)."""
-        h = self.activation(linear(self.norm(z), self.w1))  # (R, B, d_h)
-        return torch.add(z, linear(h, self.w2), alpha=self.scale)  # (R, B, d_z)
+        return self.compute(z)[0]
+
+    def compute(self, z: Tensor) -> tuple[Tensor, Kept]:
+        """Add the branch to z (R, B, d_z), and keep what `backward` needs."""
+        normalised, of_norm = self.norm.compute(z)
+        normalised = normalised.to(self.w1.dtype)  # (R, B, d_z)
+        inner = linear(normalised, self.w1)  # (R, B, d_h)
+        active = activate(self.activation, inner)  # (R, B, d_h)
+        branch = linear(active, self.w2).float()  # (R, B, d_z)
+        return torch.add(z, branch, alpha=self.scale), Kept(of_norm, normalised, inner, active)
+
+    def backward(self, dz: Tensor, kept: Kept) -> Tensor:
+        """Write the gradients of W1 and W2; turn that of the block's output into that of its input, in place."""
+        scaled = dz if self.scale == 1 else dz * self.scale
+        d_branch = scaled.to(self.w2.dtype)  # (R, B, d_z)
+        write_weight_gradient(self.w2, d_branch, kept.active)
+        d_active = input_gradient(d_branch, self.w2)  # (R, B, d_h)
+        d_inner = activation_gradient(self.activation, d_active, kept)  # (R, B, d_h)
+        write_weight_gradient(self.w1, d_inner, kept.normalised)
+        d_normalised = input_gradient(d_inner, self.w1).float()  # (R, B, d_z)
+        return dz.add_(self.norm.backward(d_normalised, kept.norm))
 
 
-class BatchNorm(nn.Module):
-    """BatchNorm without affine: batch statistics in training, running ones at evaluation.
-
-    `nn.BatchNorm1d` also stores a count of batches, which nothing here reads and every file would carry.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, replicates: int, width: int) -> None:
-        super().__init__()
-        self.register_buffer("running_mean", torch.zeros(replicates, width))
-        self.register_buffer("running_var", torch.ones(replicates, width))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Normalise each column of each replicate's z (R, B, d_z)."""
-        replicates, batch, width = z.shape
-        # The kernel knows columns only: the replicates stand side by side. Of one replicate this is a view, no copy.
-        columns = z.transpose(0, 1).reshape(batch, replicates * width)  # (B, R d_z)
-        normalised = F.batch_norm(
-            columns,
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
-            training=self.training,
-            momentum=BATCH_NORM_MOMENTUM,
-            eps=BATCH_NORM_EPS,
-        )
-        return normalised.view(batch, replicates, width).transpose(0, 1)
-
-
-class RowNorm(nn.Module):
-    """Layer or RMS norm without weights: each row of z (R, B, d_z) by its own statistics."""
-
-    def __init__(self, centred: bool) -> None:
-        super().__init__()
-        self.centred = centred
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Normalise each row of z (R, B, d_z)."""
-        return F.layer_norm(z, z.shape[2:]) if self.centred else F.rms_norm(z, z.shape[2:])
-
-
-def make_norm(norm: Norm, replicates: int, width: int) -> nn.Module:
-    """The norm before a block of that skip width."""
-    match norm:
-        case Norm.BATCH:
-            return BatchNorm(replicates, width)
-        case Norm.LAYER:
-            return RowNorm(centred=True)
-        case Norm.RMS:
-            return RowNorm(centred=False)
-        case Norm.NONE:
-            return nn.Identity()
-
-
-def activation_function(activation: Activation) -> Callable[[Tensor], Tensor]:
-    """The elementwise function inside a block."""
+def activate(activation: Activation, inner: Tensor) -> Tensor:
+    """The elementwise function inside a block; relu in place, since its result says all that its gradient needs."""
     match activation:
         case Activation.RELU:
-            return F.relu
+            return inner.relu_()
         case Activation.GELU:
-            return F.gelu
+            return F.gelu(inner)
         case Activation.SILU:
-            return F.silu
+            return F.silu(inner)
+
+
+def activation_gradient(activation: Activation, d_active: Tensor, kept: Kept) -> Tensor:
+    """Its gradient with respect to what it was applied to."""
+    d_inner: Tensor
+    match activation:
+        case Activation.RELU:
+            d_inner = aten.threshold_backward(d_active, kept.active, 0)
+        case Activation.GELU:
+            d_inner = aten.gelu_backward(d_active, kept.inner)
+        case Activation.SILU:
+            d_inner = aten.silu_backward(d_active, kept.inner)
+    return d_inner
 
 
 def branch_scale(architecture: Architecture) -> float:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from nas_service.domain.values import Value
 from workers.training.network import Network
+from workers.training.precision import TrainedWeights
 
-FORMAT = "hourglass-checkpoint-1"
+FORMAT = "hourglass-checkpoint-2"
 
 Means = dict[str, dict[str, float]]  # {"eval": {"psnr_db": ...}, "test": {...}}
 
@@ -35,7 +36,9 @@ class TrainingState:
 
     epochs: int  # finished
     network: Mapping[str, Tensor]  # weights and normalisation statistics of all replicates, by name
-    optimizer: Mapping[str, Tensor]  # AdamW's, by "weight/exp_avg" and the like
+    optimizer: Mapping[
+        str, Tensor
+    ]  # AdamW's: "step", and "exp_avg" and "exp_avg_sq" of all weights one after the other
     least_mse: tuple[float, ...]  # the least training loss of each replicate; inf before its first epoch
     diverged: Mapping[int, int]  # replicate: the epoch, from 0, at which it diverged
     seconds: float  # trained so far
@@ -136,30 +139,25 @@ def trial_key(*parts: Any) -> str:
 
 def take_state(
     network: Network,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Mapping[str, Tensor],
     epochs: int,
     least_mse: Sequence[float],
     diverged: Mapping[int, int],
     seconds: float,
 ) -> TrainingState:
-    """Copy the state of a training after some epochs to the CPU: it goes on changing."""
-    of_optimizer = {
-        f"{name}/{key}": value
-        for name, weight in network.named_parameters()
-        for key, value in optimizer.state[weight].items()
-    }
+    """Copy the state of a training after some epochs, `optimizer` being AdamW's, to the CPU: it goes on changing."""
     return TrainingState(
         epochs=epochs,
         network={name: _copy(tensor) for name, tensor in network.state_dict().items()},
-        optimizer={name: _copy(tensor) for name, tensor in of_optimizer.items()},
+        optimizer={name: _copy(tensor) for name, tensor in optimizer.items()},
         least_mse=tuple(least_mse),
         diverged=dict(diverged),
         seconds=seconds,
     )
 
 
-def put_back(state: TrainingState, network: Network, optimizer: torch.optim.Optimizer) -> None:
-    """Give a new network and its optimizer the state of a training.
+def put_back(state: TrainingState, network: Network, weights: TrainedWeights) -> None:
+    """Give a new network and its weights the state of a training.
 
     Raises:
         CheckpointError: when the state is not one of this network.
@@ -168,17 +166,18 @@ def put_back(state: TrainingState, network: Network, optimizer: torch.optim.Opti
         network.load_state_dict(dict(state.network), strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint's weights do not fit the network: {error}") from error
-    for name, weight in network.named_parameters():
-        values = _below(f"{name}/", state.optimizer)
-        if {key: value.shape for key, value in values.items()} != {
-            "step": torch.Size(),
-            "exp_avg": weight.shape,
-            "exp_avg_sq": weight.shape,
-        }:
-            raise CheckpointError(f"the checkpoint's state of the optimizer does not fit the weight {name}")
-        optimizer.state[weight] = {key: value.to(weight.device, copy=True) for key, value in values.items()}
+    weights.round()
+    if not equal_shapes(state.optimizer, weights.moments):
+        raise CheckpointError("the checkpoint's state of the optimizer does not fit the network")
+    for name, value in state.optimizer.items():
+        weights.moments[name].copy_(value)
     if len(state.least_mse) != len(network.seeds):
         raise CheckpointError(f"the checkpoint is not of {len(network.seeds)} replicates")
+
+
+def equal_shapes(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Whether two collections have the same names, and each name the same shape."""
+    return {name: one.shape for name, one in some.items()} == {name: one.shape for name, one in others.items()}
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 
 from nas_service.domain.search import Recipe
 from workers.training.network import Network
-from workers.training.train import answer_of
+from workers.training.precision import DTYPES, multiply_by_onednn, precision_of, rounded
 
 WARM_UP_SECONDS, MEASURE_SECONDS = 0.2, 0.7  # of each batch size
 LEAST_RUNS, MOST_RUNS = 5, 2000  # whatever the seconds
@@ -40,7 +40,8 @@ def measure_latency(network: Network, batch: int, recipe: Recipe, device: torch.
     """
     before = next(network.parameters()).device
     network = network.to(device).eval()
-    answer = answer_of(network, recipe, device)
+    multiply_by_onednn()
+    answer = rounded(network, DTYPES[precision_of(recipe, device)])
     inputs = torch.rand(1, batch, network.shape.d_x, generator=torch.Generator().manual_seed(0)).to(device)
     timed = _stopwatch(lambda: answer(inputs), device)
     with _quiet():

@@ -1,6 +1,6 @@
 """How much memory a training takes, told before it starts, and what is free.
 
-Counted are weights with their gradients and AdamW's two moments, what the backward pass keeps of each block, and one
+Counted are weights with their gradient and AdamW's two moments, what the backward pass keeps of each block, and one
 chunk of evaluation. Leaves out the dataset, which the worker holds anyway, and the idle process.
 
 R: replicates, B: batch (or the part of it that is computed at once).
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import torch
 
-from nas_service.domain.architecture import Architecture, Family, Norm, TaskShape, WIn
+from nas_service.domain.architecture import Activation, Architecture, Norm, TaskShape
 from nas_service.domain.costs import known_costs
 from nas_service.domain.search import Recipe
 from workers.training.measure import CHUNK
@@ -23,11 +23,14 @@ from workers.training.measure import CHUNK
 Outcome = TypeVar("Outcome")
 
 BYTES = 4  # of a float32
-COPIES_OF_A_WEIGHT = 3  # itself and AdamW's two moments
+COPIES_OF_A_WEIGHT = (
+    4  # itself, AdamW's two moments and the gradient; in bf16 that is half, and the rounded weight half
+)
 LEAST_AT_ONCE = 4  # BatchNorm needs more than one, also in what remains of a batch
 FREE_SHARE = 0.9  # of the free memory may be planned with
 MMAP_THRESHOLD = 4 << 20  # below it are the matrices of the usual shapes, which must not be mapped anew at each step
-M_MMAP_THRESHOLD = -3  # glibc's <malloc.h>
+TRIM_THRESHOLD = 64 << 20  # so much free heap is kept: it would be mapped anew at each step
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's <malloc.h>
 
 
 def keep_memory_compact() -> None:
@@ -40,10 +43,17 @@ def keep_memory_compact() -> None:
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+            mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
 
 
 def predicted_peak_bytes(
-    architecture: Architecture, shape: TaskShape, replicates: int, batch: int, precision: str
+    architecture: Architecture,
+    shape: TaskShape,
+    replicates: int,
+    batch: int,
+    precision: str,
+    *,
+    in_parts: bool = False,
 ) -> int:
     """Bytes that a training adds to an idle worker at its peak.
 
@@ -53,19 +63,16 @@ def predicted_peak_bytes(
         replicates: trained at once.
         batch: examples of each replicate that are computed at once.
         precision: fp32 or bf16.
+        in_parts: whether they are only a part of a batch, so that gradients are summed in a buffer of their own.
     """
     costs = known_costs(architecture, shape)
-    gradients = costs.parameters_trainable
-    weights = COPIES_OF_A_WEIGHT * costs.parameters_trainable
+    weights = (COPIES_OF_A_WEIGHT + in_parts) * costs.parameters_trainable
     frozen = costs.parameters_in_memory - costs.parameters_trainable
     if precision == "bf16":
-        weights += costs.parameters_trainable // 2  # the rounded weights of one step
         frozen += frozen // 2
-    rows = batch * _kept_per_row(architecture, shape, replicates, precision)
+    rows = batch * _kept_per_row(architecture, shape, precision)
     evaluation = CHUNK * (2 * architecture.d_z + architecture.d_h + 4 * max(shape.d_x, shape.d_y))
-    # Going backwards, gradients come as what was kept goes: the larger of the two, and about half of the other.
-    backward = max(rows, gradients) + min(rows, gradients) / 2
-    return int(BYTES * replicates * (weights + frozen + max(backward, evaluation)))
+    return int(BYTES * replicates * (weights + frozen + max(rows, evaluation)))
 
 
 class DoesNotFit(MemoryError):
@@ -82,7 +89,10 @@ def fitting_batch(
     """
     free = free_bytes(device)
     parts = [max(LEAST_AT_ONCE, recipe.batch_size // share) for share in (1, 2, 4, 8)]
-    needs = [predicted_peak_bytes(architecture, shape, recipe.replicates, part, precision) for part in parts]
+    needs = [
+        predicted_peak_bytes(architecture, shape, recipe.replicates, part, precision, in_parts=part < recipe.batch_size)
+        for part in parts
+    ]
     for part, need in zip(parts, needs, strict=True):
         if free is None or need < FREE_SHARE * free:
             return part
@@ -150,12 +160,12 @@ def resident_bytes() -> int:
         return 0
 
 
-def _kept_per_row(architecture: Architecture, shape: TaskShape, replicates: int, precision: str) -> float:
+def _kept_per_row(architecture: Architecture, shape: TaskShape, precision: str) -> float:
     """Numbers of 4 bytes that one example needs until its gradient is through."""
     d_z, d_h = architecture.d_z, architecture.d_h
     low = 0.5 if precision == "bf16" else 1.0  # matrices multiply rounded copies
-    # the skip before the block, the normalised one that W1 multiplies, h before and after the activation
-    skip = 1.0 + (replicates > 1 and architecture.norm is Norm.BATCH)
-    block = d_z * (skip + low) + d_h * (1.0 + low if architecture.family is Family.HOURGLASS else 2 * low)
-    ends = 2 * shape.d_x + 6 * shape.d_y + 2 * d_z + (0 if architecture.w_in is WIn.NONE else d_z)
-    return architecture.depth * block + ends
+    # what the norm keeps, what W1 multiplies, h after the activation and, but for relu, before it
+    norm = 0.0 if architecture.norm is Norm.NONE else 1.0
+    inner = low if architecture.activation is Activation.RELU else 2 * low
+    ends = 2 * shape.d_x + 6 * shape.d_y + 4 * d_z  # the batch, the loss, the gradients of the block in turn
+    return architecture.depth * (d_z * (norm + low) + d_h * inner) + ends

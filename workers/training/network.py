@@ -2,8 +2,10 @@
 
     z_0 = W_in x        z_{i+1} = block_i(z_i)        y = sigmoid(W_out z_depth)
 
-x: (R, B, d_x), z: (R, B, d_z), y: (R, B, d_y), R replicates with weights of their own, computed at once.
-Source: arXiv 2510.01796. Leaves out the blocks (`blocks.py`), training (`train.py`) and files (`network_file.py`).
+x: (R, B, d_x), z: (R, B, d_z), y: (R, B, d_y), R replicates with weights of their own, computed at once; dz is the
+loss's gradient with respect to z. Source: arXiv 2510.01796.
+
+Leaves out the blocks (`blocks.py`), training (`train.py`) and files (`network_file.py`).
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas_service.domain.architecture import Architecture, TaskShape, WIn, WOut
-from workers.training.blocks import Block, linear, linear_weight
+from workers.training.blocks import Block, Kept, input_gradient, linear, linear_weight, write_weight_gradient
 from workers.training.projection import draw_projection, projection_hash
 
 
@@ -58,11 +60,38 @@ class Network(nn.Module):
         if x.dim() == 2:
             alone: Tensor = self(x[None])[0]
             return alone
-        # The skip stays in float32 under autocast: rounding it to bfloat16 at every block would lose small branches.
+        # The skip stays in float32: rounding it to bfloat16 at every block would lose small branches.
         z = self._enter(x).float()  # (R, B, d_z)
         for block in self.blocks:
             z = block(z)  # (R, B, d_z)
         return torch.sigmoid(self._leave(z).float())  # (R, B, d_y)
+
+    @torch.no_grad()
+    def backpropagate(self, x: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
+        """Compute the loss and write its gradient, `share` times, to the `grad` of every trained weight.
+
+        Args:
+            x: inputs (R, B, d_x).
+            targets: (R, B, d_y).
+            share: of these examples in a batch that is computed in parts.
+
+        Returns:
+            `share` times each replicate's mean squared error (R,): of their sum each has its own gradient.
+        """
+        z = self._enter(x).float()  # (R, B, d_z)
+        every_kept: list[Kept] = []
+        for block in self._blocks():
+            z, kept = block.compute(z)  # (R, B, d_z)
+            every_kept.append(kept)
+        y = torch.sigmoid(self._leave(z).float())  # (R, B, d_y)
+        error = y - targets  # (R, B, d_y)
+        losses = error.square().mean(dim=(1, 2)).mul_(share)  # (R,)
+        dy = error.mul_(2 * share / error[0].numel())  # (R, B, d_y)
+        dz = self._leave_backward(torch.ops.aten.sigmoid_backward(dy, y), z)  # (R, B, d_z)
+        for block in reversed(self._blocks()):
+            dz = block.backward(dz, every_kept.pop())  # (R, B, d_z)
+        self._enter_backward(dz, x)
+        return losses
 
     def replicate(self, number: int) -> "Network":
         """One of the replicates as a network of its own, on the CPU, in evaluation mode."""
@@ -73,6 +102,9 @@ class Network(nn.Module):
     def fixed_projections(self) -> Tensor | None:
         """The frozen W_in as drawn (see `projection.draw_projection`), (R, ., d_x); None when W_in is not random."""
         return self.w_in if self.architecture.w_in.is_fixed_random else None
+
+    def _blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
 
     def _make_w_in(self, generators: Sequence[torch.Generator]) -> None:
         kind, d_x, d_z = self.architecture.w_in, self.shape.d_x, self.architecture.d_z
@@ -89,13 +121,14 @@ class Network(nn.Module):
                 self.register_buffer("w_in", torch.from_numpy(np.stack(matrices)), persistent=False)
 
     def _enter(self, x: Tensor) -> Tensor:
+        """z_0 of x; also of a fixed W_in batch by batch, since noise is clipped before it, not lifted."""
         match self.architecture.w_in:
             case WIn.NONE:
                 return x
             case WIn.IDENTITY:
                 return F.pad(x, (0, self.architecture.d_z - self.shape.d_x))
             case WIn.FIXED_IDENTITY_PADDED:
-                return torch.cat([x, self._times_w_in(x)], dim=2)
+                return torch.cat([x, self._times_w_in(x).float()], dim=2)
             case _:
                 return self._times_w_in(x)
 
@@ -112,6 +145,28 @@ class Network(nn.Module):
                     d_x = self.shape.d_x
                     return z[:, :, :d_x] + linear(z[:, :, d_x:], self.w_in.transpose(1, 2))
                 return linear(z, self.w_in.transpose(1, 2))
+
+    def _leave_backward(self, d_logits: Tensor, z: Tensor) -> Tensor:
+        """The gradient dz (R, B, d_z) for d_logits (R, B, d_y); writes that of a learned or tied and learned matrix."""
+        match self.architecture.w_out:
+            case WOut.NONE:
+                return d_logits
+            case WOut.LEARNED:
+                assert self.w_out is not None
+                d_logits = d_logits.to(self.w_out.dtype)
+                write_weight_gradient(self.w_out, d_logits, z)
+                return input_gradient(d_logits, self.w_out).float()
+            case WOut.TIED:
+                assert self.w_in is not None
+                if self.w_in.requires_grad:
+                    write_weight_gradient(self.w_in, z.to(self.w_in.dtype), d_logits)
+                return self._enter(d_logits).float()  # W_in, the transpose of W_out
+
+    def _enter_backward(self, dz: Tensor, x: Tensor) -> None:
+        """Write the gradient of a trained W_in, or add it to what it got as W_out."""
+        if self.w_in is not None and self.w_in.requires_grad:
+            tied = self.architecture.w_out is WOut.TIED
+            write_weight_gradient(self.w_in, dz.to(self.w_in.dtype), x, add=tied)
 
     def _times_w_in(self, x: Tensor) -> Tensor:
         assert self.w_in is not None

@@ -20,7 +20,8 @@ from workers.training.datasets import LoadedDataset
 from workers.training.memory import fitting_batch, halve_when_out_of_memory
 from workers.training.network import Network
 from workers.training.network_file import load_network, save_network
-from workers.training.train import Diverged, ShouldStop, Training, environment_of, precision_of, train_replicates
+from workers.training.precision import precision_of
+from workers.training.train import Diverged, ShouldStop, Training, environment_of, train_replicates
 
 BASE_SEED = 42  # of the published protocol: run r is seeded 42 + r
 

@@ -11,12 +11,11 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.search import Recipe
@@ -24,9 +23,10 @@ from nas_service.domain.tasks import Task, task_shape
 from workers.training.averaging import EpochAverage, named_averages
 from workers.training.checkpoint import TrainingState, put_back, take_state
 from workers.training.datasets import LoadedDataset
-from workers.training.measure import Answer, measure
+from workers.training.measure import measure
 from workers.training.network import Network
 from workers.training.noise import derived_seed
+from workers.training.precision import TrainedWeights, multiply_by_onednn, precision_of
 from workers.training.tasks import make_batches, prepare, trivial_answer
 
 STEPS_BETWEEN_POLLS = 10  # `should_stop` is asked this often
@@ -37,7 +37,6 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 OnReplicateEpoch = Callable[[int, int, dict[str, float]], None]
 ShouldStop = Callable[[], bool]
 OnState = Callable[[TrainingState], None]
-Precision = Literal["fp32", "bf16"]
 
 
 class Stopped(Exception):
@@ -145,19 +144,21 @@ def train_replicates(
         Stopped: when `should_stop` said so.
     """
     start = time.perf_counter()
+    multiply_by_onednn()
     splits = prepare(task, data, device)
     network = Network(architecture, task_shape(task, data.dataset), *seeds).to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=recipe.weight_decay, fused=True)
-    answer = answer_of(network, recipe, device)
+    in_parts = at_once is not None and at_once < recipe.batch_size
+    weights = TrainedWeights(network, precision_of(recipe, device), recipe.weight_decay, in_parts=in_parts)
     images, steps = len(splits.train), steps_per_epoch(len(splits.train), recipe)
     first_epoch, diverged, least_mse = 0, dict[int, Diverged](), [math.inf] * len(seeds)
     if resume_from is not None:
-        put_back(resume_from, network, optimizer)
+        put_back(resume_from, network, weights)
         first_epoch, least_mse = resume_from.epochs, list(resume_from.least_mse)
         diverged = {replicate: Diverged(epoch) for replicate, epoch in resume_from.diverged.items()}
         start -= resume_from.seconds
+    computing = weights.computing
     for epoch in range(first_epoch, recipe.epochs):
-        network.train()
+        computing.train()
         loss_sums, seen = torch.zeros(len(seeds), device=device), 0
         average = EpochAverage(network, steps) if epoch + 1 in rungs else None
         for step, items in enumerate(epoch_batches(images, recipe, seeds, epoch, device)):  # items: (R, B)
@@ -166,26 +167,24 @@ def train_replicates(
                 if should_stop():
                     raise Stopped(epoch, asked - start)
                 start += time.perf_counter() - asked  # it may have waited for another worker's measurement
-            optimizer.param_groups[0]["lr"] = lr * lr_factor(recipe, epoch, step, steps)
-            optimizer.zero_grad(set_to_none=True)
-            for part in micro_batches(items, at_once):  # one part, unless memory is short
+            rate = lr * lr_factor(recipe, epoch, step, steps)
+            for number, part in enumerate(micro_batches(items, at_once)):  # one part, unless memory is short
                 samples, visits = part % images, part // images  # (R, B)
                 inputs, targets = make_batches(splits.train, samples, seeds, epoch, visits, recipe.augment)
-                # inputs: (R, B, d_x), targets: (R, B, d_y); the sum keeps each replicate's gradient its own
-                losses = F.mse_loss(answer(inputs), targets, reduction="none").mean(dim=(1, 2))  # (R,)
-                losses = losses * (part.shape[1] / items.shape[1])
-                losses.sum().backward()  # type: ignore[no-untyped-call]
-                loss_sums += losses.detach() * items.shape[1]
-            optimizer.step()
+                # inputs: (R, B, d_x), targets: (R, B, d_y)
+                losses = computing.backpropagate(inputs, targets, part.shape[1] / items.shape[1])  # (R,)
+                weights.collect_gradient(first=number == 0)
+                loss_sums += losses * items.shape[1]
+            weights.update(rate)
             if average is not None:
                 average.add()
             seen += items.shape[1]
-        network.eval()
+        computing.eval()
         train_mse = (loss_sums / seen).tolist()  # the only wait for the device in an epoch of training
-        measured = measure(answer, splits.eval, seeds, brief=True)
+        measured = measure(computing, splits.eval, seeds, brief=True)
         if average is not None:
-            with average.in_the_network():
-                averaged = measure(answer, splits.eval, seeds)
+            with average.in_the_network(weights.round):
+                averaged = measure(computing, splits.eval, seeds)
             measured = [row | named_averages(more) for row, more in zip(measured, averaged, strict=True)]
         for replicate in set(range(len(seeds))) - diverged.keys():
             if has_diverged(train_mse[replicate], least_mse[replicate], measured[replicate]["mse"]):
@@ -193,18 +192,18 @@ def train_replicates(
                 continue
             least_mse[replicate] = min(least_mse[replicate], train_mse[replicate])
             if on_epoch is not None:
-                row = {"train_mse": train_mse[replicate], **measured[replicate], "lr": optimizer.param_groups[0]["lr"]}
+                row = {"train_mse": train_mse[replicate], **measured[replicate], "lr": rate}
                 on_epoch(replicate, epoch, row)
         if len(diverged) == len(seeds):
             return list(diverged.values())
         if on_state is not None:
             ends = {replicate: error.epoch for replicate, error in diverged.items()}
-            on_state(take_state(network, optimizer, epoch + 1, least_mse, ends, time.perf_counter() - start))
-    network.eval()  # where a resumed training had no epoch left
+            on_state(take_state(network, weights.moments, epoch + 1, least_mse, ends, time.perf_counter() - start))
+    computing.eval()  # where a resumed training had no epoch left
     (trivial,) = measure(
         lambda inputs: trivial_answer(splits.eval, inputs, splits.train.labels), splits.eval, seeds[:1]
     )
-    on_eval, on_test = (measure(answer, split, seeds) for split in (splits.eval, splits.test))
+    on_eval, on_test = (measure(computing, split, seeds) for split in (splits.eval, splits.test))
     seconds, environment = time.perf_counter() - start, environment_of(recipe, device)
     return [
         diverged.get(replicate)
@@ -269,20 +268,6 @@ def has_diverged(train_mse: float, least_mse: float, eval_mse: float) -> bool:
     return not finite or train_mse > max(GREY_MSE, least_mse)
 
 
-def precision_of(recipe: Recipe, device: torch.device) -> Precision:
-    """The precision that a recipe trains in on a device: bf16 by itself where the hardware multiplies it faster."""
-    if recipe.precision != "auto":
-        return recipe.precision
-    return "bf16" if has_fast_bf16(device) else "fp32"
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware: AMX or AVX-512 on a CPU, Ampere or later on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-
-
 def environment_of(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """What trained the network, for whoever wants to repeat it."""
     return {
@@ -294,15 +279,3 @@ def environment_of(recipe: Recipe, device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": precision_of(recipe, device),
     }
-
-
-def answer_of(network: Network, recipe: Recipe, device: torch.device) -> Answer:
-    """The network at the recipe's precision."""
-    in_bf16 = precision_of(recipe, device) == "bf16"
-
-    def answer(inputs: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bf16):
-            outputs: Tensor = network(inputs)
-        return outputs
-
-    return answer

@@ -73,6 +73,8 @@ def test_it_is_the_mean_over_the_second_half_of_the_steps(an_architecture: Calla
     for value in (100.0, 200.0, 1.0, 2.0, 6.0):
         weight.data.fill_(value)
         average.add()
-    with average.in_the_network():
+    seen_after_changes: list[float] = []
+    with average.in_the_network(lambda: seen_after_changes.append(weight.mean().item())):
         assert torch.allclose(weight, torch.full_like(weight, 3.0))
     assert torch.equal(weight, torch.full_like(weight, 6.0))
+    assert seen_after_changes == pytest.approx([3.0, 6.0])

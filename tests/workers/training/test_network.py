@@ -110,3 +110,35 @@ def test_replicates_compute_what_each_network_computes_alone(
         taken_out = together.replicate(number)
         assert taken_out.projection_hashes == network.projection_hashes
         assert torch.allclose(taken_out(x[number]), network.eval()(x[number]), atol=1e-6)
+
+
+def gradients_of_autograd(network: Network, x: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+    losses = F.mse_loss(network(x), targets, reduction="none").mean(dim=(1, 2))
+    return list(torch.autograd.grad(losses.sum(), list(network.parameters())))
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"norm": norm} for norm in ("batch", "layer", "rms", "none")),
+        *({"activation": activation} for activation in ("relu", "gelu", "silu")),
+        {"branch_scale": "1/sqrt(depth)"},
+        *({"w_in": w_in} for w_in in ("identity_init", "identity", "fixed_sparse", "fixed_identity_padded")),
+        *({"w_in": w_in, "w_out": "tied"} for w_in in ("learned", "fixed_uniform", "fixed_identity_padded")),
+        {"family": "conventional", "d_z": 8, "d_h": 20, "w_in": "none", "w_out": "none"},
+    ],
+    ids=str,
+)
+def test_the_gradients_written_by_hand_are_those_of_autograd(
+    an_architecture: Build, changes: dict[str, str], seeds: tuple[int, ...]
+) -> None:
+    network = Network(an_architecture(**{"d_z": 12, "d_h": 4, "depth": 3, **changes}), SHAPE, *seeds)
+    x, targets = torch.rand(len(seeds), 16, 8), torch.rand(len(seeds), 16, 8)
+    expected = gradients_of_autograd(network, x, targets)
+    for weight in network.parameters():
+        weight.grad = torch.full_like(weight, float("nan"))  # what was there before must not count
+    losses = network.backpropagate(x, targets)
+    assert torch.allclose(losses, F.mse_loss(network(x), targets, reduction="none").mean(dim=(1, 2)), atol=1e-6)
+    for (name, weight), gradient in zip(network.named_parameters(), expected, strict=True):
+        assert torch.allclose(weight.grad, gradient, rtol=1e-4, atol=1e-7), name
