@@ -1,15 +1,13 @@
 """The demo: the embedded service, one search followed to its end, and where to look then."""
 
-import signal
-import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from nas_service.cli.child import running_service
 from nas_service.cli.follow import follow
 from nas_service.cli.searches import plain_console, read_search
 from nas_service.client import Client
@@ -24,23 +22,16 @@ def demo(
     """Start everything, run one search to its end, show where the results are; stays up until Ctrl-C."""
     home = data_dir or Settings().home
     search = read_search(file, Settings().data_dir)
-    home.mkdir(parents=True, exist_ok=True)
     console = plain_console()
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    with (home / "service.log").open("ab") as log:
-        service = _start_service(home, workers, log)
-        try:
-            client = Client(_wait_for_url(service, home))
+    try:
+        with running_service(home, workers) as (service, client):
             console.print(f"dashboard: {client.server}  (logs: {home / 'service.log'})")
             _run_search(client, search, home, console)
             if sys.stdin.isatty():
                 console.print("The dashboard stays up; Ctrl-C stops everything.")
                 service.wait()
-        except KeyboardInterrupt:
-            console.print("\nstopping")
-        finally:
-            service.terminate()
-            service.wait()
+    except KeyboardInterrupt:
+        console.print("\nstopping")
     console.print("stopped; `hourglass up` serves the results again")
 
 
@@ -69,32 +60,3 @@ def save_results(client: Client, search_id: int, folder: Path) -> None:
         for trial in part.points:
             name = f"{trial.arm}-{trial.number}.safetensors"
             (folder / "networks" / name).write_bytes(client.network(trial.id))
-
-
-def _start_service(home: Path, workers: int | None, log: BinaryIO) -> "subprocess.Popen[str]":
-    from nas_service.cli.embedded import hourglass_command
-
-    command = [*hourglass_command(), "up", "--data-dir", str(home)]
-    command += ["--workers", str(workers)] if workers is not None else []
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which stops the service in order
-    )
-
-
-def _wait_for_url(service: "subprocess.Popen[str]", home: Path) -> str:
-    """The address that the service prints when it is up."""
-    assert service.stdout is not None
-    for line in service.stdout:
-        if "http://" in line:
-            return next(word for word in line.split() if word.startswith("http://"))
-    last = (home / "service.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-    raise SystemExit(f"error: the service did not start: {' '.join(last) or 'see the log'}")
-
-
-def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -43,13 +43,13 @@ class EmbeddedService:
         self._port = port
         self._devices = _devices(workers)
         self._slots = slots
-        self._stop = threading.Event()
+        self.stop = threading.Event()  # set it, and everything ends in order
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; raises SystemExit when it cannot start."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+            signal.signal(number, lambda *_: self.stop.set())
         try:
             self._settings.home.mkdir(parents=True, exist_ok=True)
             with FileLock(self._settings.home / "lock", timeout=0):
@@ -72,7 +72,7 @@ class EmbeddedService:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
         thread.start()
         while not server.started and thread.is_alive():
-            self._stop.wait(0.02)
+            self.stop.wait(0.02)
         try:
             if server.started:
                 typer.echo(f"Hourglass is up at {url} (Ctrl-C stops it)")
@@ -88,17 +88,17 @@ class EmbeddedService:
         for number, device in enumerate(self._devices):
             commands[f"worker {number}"] = ["worker", "--server", url, "--device", device, "--slots", self._slots]
         started_at: dict[str, float] = {}
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             for name, command in commands.items():
                 child = self._children.get(name)
                 if child is not None and child.poll() is None:
                     continue
                 if child is not None:
                     log.warning("a part died and is started again", part=name, exit_status=child.returncode)
-                    self._stop.wait(max(0.0, started_at[name] + RESTART_PAUSE_SECONDS - monotonic()))
+                    self.stop.wait(max(0.0, started_at[name] + RESTART_PAUSE_SECONDS - monotonic()))
                 started_at[name] = monotonic()
                 self._children[name] = _start(command)
-            self._stop.wait(0.2)
+            self.stop.wait(0.2)
 
     def _stop_children(self) -> None:
         """Workers first: they give their trials back."""

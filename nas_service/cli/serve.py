@@ -45,6 +45,7 @@ def up(
     workers: Annotated[int | None, typer.Option(min=0, help="Default: one per GPU, else one per core.")] = None,
     slots: Slots = "1",
     data_dir: Home = None,
+    parent_pid: ParentPid = None,
 ) -> None:
     """Run everything on this machine: server, scheduler, dashboard, workers, on a SQLite database."""
     from nas_service.cli.embedded import EmbeddedService
@@ -53,8 +54,11 @@ def up(
     _number_of_slots(slots)
     configure_logging()
     settings = Settings(home=data_dir) if data_dir else Settings()
+    service = EmbeddedService(settings, host, port, workers, slots)
+    if parent_pid is not None:
+        threading.Thread(target=_stop_with_parent, args=(parent_pid, service.stop), daemon=True).start()
     with _database_in_use():
-        EmbeddedService(settings, host, port, workers, slots).run()
+        service.run()
 
 
 def server(
