@@ -77,6 +77,12 @@ class Heartbeat:
         with self._sending:
             return self._send()
 
+    def flush(self) -> None:
+        """Return when all news so far have been sent, or cannot be."""
+        with self._sending:
+            if self._news:
+                self._send()
+
     def _send(self) -> bool:
         with self._lock:
             news, step = self._news, self._step

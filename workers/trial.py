@@ -125,7 +125,10 @@ def _train_and_hand_in(
                 on_checkpoint=courier.note,
                 at_once=at_once,
             )
-            outcome = _from_where_it_was_left(lease, run, left)
+            try:
+                outcome = _from_where_it_was_left(lease, run, left)
+            finally:
+                heartbeat.flush()  # once the result is in, the server takes no more curves
             measured = measure_device_costs(
                 lease.measure, outcome, lease.task, lease.recipe, data, device, turns, is_told_to_stop
             )
