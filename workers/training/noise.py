@@ -20,19 +20,23 @@ _GOLDEN = 0x9E3779B97F4A7C15  # splitmix64's increment (Steele, Lea, Flood, OOPS
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
-def counted_noise(seed: int, stream: int, epoch: int, visits: Tensor, samples: Tensor, size: int) -> Tensor:
+def counted_noise(seed: int, stream: int, epoch: int | Tensor, visits: Tensor, samples: Tensor, size: int) -> Tensor:
     """Standard normal noise (B, P) in float32 for the given images, on their device.
 
     Args:
         seed: of the run.
         stream: keeps the splits apart.
-        epoch: from 0.
+        epoch: from 0; as a tensor () int64 on the device where a recording is to replay it with others.
         visits: which visit of the epoch each image is at, (B,) int64.
         samples: index of each image in its split, (B,) int64.
         size: P.
     """
-    prefix = _mix_number(_mix_number(_mix_number(seed) ^ stream) ^ epoch)
-    keys = _mix((samples << 8 | visits) ^ _signed(prefix))  # (B,); at most 4 visits, so 8 bits are room enough
+    run = _mix_number(_mix_number(seed) ^ stream)
+    if isinstance(epoch, Tensor):
+        prefix: int | Tensor = _mix((epoch ^ _signed(run)) + _signed(_GOLDEN))  # the same number
+    else:
+        prefix = _signed(_mix_number(run ^ epoch))
+    keys = _mix((samples << 8 | visits) ^ prefix)  # (B,); at most 4 visits, so 8 bits are room enough
     words = _counters(-(-size // 4), keys.device) + keys[:, None]  # (B, P/4): one word makes four pixels
     bits = _mix(words).view(torch.int16)[:, :size]  # (B, P)
     index = bits.to(torch.int32).add_(LEVELS // 2)

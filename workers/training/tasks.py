@@ -11,6 +11,7 @@ N: images, B: batch, C: channels, H, W: height and width, K: classes, P = C H W.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -86,7 +87,12 @@ def class_prototypes(data: LoadedDataset) -> Tensor:
 
 
 def make_batch(
-    split: TaskSplit, samples: Tensor, seed: int, epoch: int = 0, visits: Tensor | None = None, augment: int = 1
+    split: TaskSplit,
+    samples: Tensor,
+    seed: int,
+    epoch: int | Tensor = 0,
+    visits: Tensor | None = None,
+    augment: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Inputs (B, d_x) and targets (B, d_y) in [0, 1], float32, for the images at `samples`.
 
@@ -121,7 +127,7 @@ def make_batches(
     split: TaskSplit,
     samples: Tensor,
     seeds: Sequence[int],
-    epoch: int = 0,
+    epoch: int | Tensor = 0,
     visits: Tensor | None = None,
     augment: int = 1,
 ) -> tuple[Tensor, Tensor]:
@@ -153,8 +159,13 @@ def trivial_answer(split: TaskSplit, inputs: Tensor, train_labels: Tensor) -> Te
             return split.prototypes[train_labels].mean(dim=0).expand(*inputs.shape[:2], -1)
 
 
+@cache  # a copy from the CPU cannot be recorded, so it is made once
+def _flips_of_visits(augment: int, device: torch.device) -> Tensor:
+    return torch.tensor(FLIPS_OF_VISITS[augment], device=device)
+
+
 def _flipped(pixels: Tensor, visits: Tensor, augment: int) -> Tensor:
-    flips = torch.tensor(FLIPS_OF_VISITS[augment], device=visits.device)[visits][:, None, None, None]
+    flips = _flips_of_visits(augment, visits.device)[visits][:, None, None, None]
     pixels = torch.where((flips & 1).bool(), pixels.flip(3), pixels)
     return torch.where((flips & 2).bool(), pixels.flip(2), pixels)
 

@@ -27,6 +27,7 @@ from workers.training.measure import measure
 from workers.training.network import Network
 from workers.training.noise import derived_seed
 from workers.training.precision import TrainedWeights, multiply_by_onednn, precision_of
+from workers.training.replay import replayed
 from workers.training.tasks import make_batches, prepare, trivial_answer
 
 STEPS_BETWEEN_POLLS = 10  # `should_stop` is asked this often
@@ -157,9 +158,23 @@ def train_replicates(
         diverged = {replicate: Diverged(epoch) for replicate, epoch in resume_from.diverged.items()}
         start -= resume_from.seconds
     computing = weights.computing
+    loss_sums = torch.zeros(len(seeds), device=device)
+
+    def learn(items: Tensor, epoch: int | Tensor, rate: float | Tensor) -> None:
+        for number, part in enumerate(micro_batches(items, at_once)):  # one part, unless memory is short
+            samples, visits = part % images, part // images  # (R, B)
+            inputs, targets = make_batches(splits.train, samples, seeds, epoch, visits, recipe.augment)
+            # inputs: (R, B, d_x), targets: (R, B, d_y)
+            losses = computing.backpropagate(inputs, targets, part.shape[1] / items.shape[1])  # (R,)
+            weights.collect_gradient(first=number == 0)
+            loss_sums.add_(losses, alpha=items.shape[1])
+        weights.update(rate)
+
+    train_on = replayed(learn, device)
     for epoch in range(first_epoch, recipe.epochs):
         computing.train()
-        loss_sums, seen = torch.zeros(len(seeds), device=device), 0
+        loss_sums.zero_()
+        seen = 0
         average = EpochAverage(network, steps) if epoch + 1 in rungs else None
         for step, items in enumerate(epoch_batches(images, recipe, seeds, epoch, device)):  # items: (R, B)
             if should_stop is not None and step % STEPS_BETWEEN_POLLS == 0:
@@ -168,14 +183,7 @@ def train_replicates(
                     raise Stopped(epoch, asked - start)
                 start += time.perf_counter() - asked  # it may have waited for another worker's measurement
             rate = lr * lr_factor(recipe, epoch, step, steps)
-            for number, part in enumerate(micro_batches(items, at_once)):  # one part, unless memory is short
-                samples, visits = part % images, part // images  # (R, B)
-                inputs, targets = make_batches(splits.train, samples, seeds, epoch, visits, recipe.augment)
-                # inputs: (R, B, d_x), targets: (R, B, d_y)
-                losses = computing.backpropagate(inputs, targets, part.shape[1] / items.shape[1])  # (R,)
-                weights.collect_gradient(first=number == 0)
-                loss_sums += losses * items.shape[1]
-            weights.update(rate)
+            train_on(items, epoch, rate)
             if average is not None:
                 average.add()
             seen += items.shape[1]
