@@ -5,10 +5,11 @@ import pytest
 
 from benchmarks import published
 from benchmarks.published import Comparison, counts_text, summary_of
-from benchmarks.published_table import COLUMNS, Configuration, choose, configurations, disagreements, find, read_table
+from benchmarks.published_table import Configuration, choose, configurations, disagreements, find, read_table
 from nas_service.domain.architecture import TaskShape
 from nas_service.domain.costs import known_costs
 from nas_service.domain.published import published_arm
+from nas_service.domain.published_table import COLUMNS
 
 DIGITS = TaskShape(d_x=64, d_y=64)
 BUDGET = "bs128_ep2"
