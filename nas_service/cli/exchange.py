@@ -1,5 +1,6 @@
 """Commands that carry results between searches: warm-start from elsewhere, export as Optuna studies."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ Anyway = Annotated[bool, typer.Option("--anyway", help="Also results of another 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    app.command(epilog="Example: hourglass warm-start 2 1")(warm_start)
+    app.command(name="warm-start", epilog="Example: hourglass warm-start 2 1")(warm_start)
     app.command(epilog="Example: hourglass export 1 sqlite:///search.db")(export)
 
 
@@ -41,6 +42,7 @@ def export(
     """Copy a search into an Optuna storage, one study an arm, for notebooks and optuna-dashboard."""
     from nas_service.optimizer.exchange import ExchangeError, export_search
 
+    _refuse_our_own(storage)
     with client_of(server) as client:
         search, trials = client.search(search_id), list(client.trials(search_id))
     try:
@@ -80,7 +82,20 @@ def _findings(client: Client, source: str, search: Search) -> Findings:
         return findings_of_csv(Path(source), search)
     from nas_service.optimizer.exchange import ExchangeError, findings_of_studies
 
+    _refuse_our_own(storage)
     try:
         return findings_of_studies(storage, study)
     except ExchangeError as error:
         raise Unfit(str(error)) from error
+
+
+def _refuse_our_own(storage: str) -> None:
+    """Keep Optuna out of a database of the service: it would put its tables among ours, some under the same names."""
+    from nas_service.database.migrate import DatabaseUnusable, require_current
+    from nas_service.optimizer.exchange import path_of
+
+    if (path := path_of(storage)) is not None and not path.exists():  # to look would make one
+        return
+    with suppress(DatabaseUnusable):  # Optuna will say why
+        require_current(storage)
+        raise SystemExit("error: this is a database of the service; Optuna needs one of its own")

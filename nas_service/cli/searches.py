@@ -14,6 +14,7 @@ from rich.table import Table
 
 from nas_service.cli.follow import arms_table, completed_here, follow, shape_text
 from nas_service.client import Client
+from nas_service.domain.trial import objective_values
 from nas_service.messages import Front, SearchDetail
 from nas_service.settings import Settings
 
@@ -245,8 +246,9 @@ def _front_table(fronts: Front) -> Table:
     union = {trial.id for trial in fronts.union.points}
     for arm, part in fronts.arms.items():
         for trial in part.points:
-            values = {**(trial.costs.model_dump() if trial.costs else {}), **(trial.metrics or {}).get("eval", {})}
-            cells = [f"{values[name]:,}" if isinstance(values[name], int) else f"{values[name]:.4g}" for name in names]
+            assert trial.costs is not None, "it stands on a front"
+            values = objective_values(names, trial.costs, trial.metrics)
+            cells = [f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in values]
             rate = f"{trial.lr:.3g}" if isinstance(trial.lr, float) else str(trial.lr)
             table.add_row(
                 arm, str(trial.id), shape_text(trial), rate, *cells, trial.origin, "yes" if trial.id in union else ""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -20,6 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_service.domain.arm import Arm
+from nas_service.domain.costs import Costs
 from nas_service.domain.finding import Finding, Findings, conditions_of, finding_of_row, flat_row
 from nas_service.domain.objectives import MEASURED_COSTS
 from nas_service.domain.search import Search
@@ -91,6 +93,8 @@ def findings_of_studies(url: str, name: str) -> Findings:
     Raises:
         ExchangeError: when the storage cannot be opened or has no such study.
     """
+    if (path := path_of(url)) is not None and not path.exists():  # Optuna would make one
+        raise ExchangeError(f"cannot open the storage {url}: there is no such file")
     storage = _open(url)
     names = optuna.get_all_study_names(storage)
     wanted = [found for found in names if found == name or found.startswith(f"{name} / ")]
@@ -119,6 +123,14 @@ def _open(url: str) -> BaseStorage:
     except Exception as error:  # of SQLAlchemy, of the driver, of the file system
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExchangeError(f"cannot open the storage {_safe(url)}: {reason}") from error
+
+
+def path_of(url: str) -> Path | None:
+    """The file that is the storage, where it is one."""
+    for prefix in (JOURNAL, f"{SQLITE}///"):
+        if url.startswith(prefix):
+            return Path(url.removeprefix(prefix).partition("?")[0])
+    return None
 
 
 def _safe(url: str) -> str:
@@ -177,7 +189,8 @@ def _finding(study: Study, trial: FrozenTrial) -> Finding | None:
     d_z, d_h, depth, lr = Space(arm).decode(trial.params)
     metrics: dict[str, dict[str, float]] = {}
     for name, value in zip(study.metric_names, trial.values, strict=True):
-        metrics.setdefault("measured" if name in MEASURED_COSTS else "eval", {})[name] = value
+        if name not in Costs.model_fields:
+            metrics.setdefault("measured" if name in MEASURED_COSTS else "eval", {})[name] = value
     try:
         return Finding(architecture=arm.architecture(d_z, d_h, depth), lr=lr, metrics=metrics, source=source)
     except ValueError:

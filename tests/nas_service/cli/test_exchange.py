@@ -114,3 +114,8 @@ def test_a_study_that_is_there_is_not_overwritten_unasked(server: str, source: i
     assert "error: " in hourglass("export", str(source), url)
     assert "other / plain: 1 trials" in hourglass("export", str(source), url, "--name", "other")
     assert "test / plain: 1 trials" in hourglass("export", str(source), url, "--overwrite")
+
+
+def test_optuna_is_kept_out_of_a_database_of_the_service(server: str, source: int, database: Database) -> None:
+    assert "error: this is a database of the service" in hourglass("export", str(source), database.url)
+    assert "error: this is a database of the service" in hourglass("warm-start", str(source), f"{database.url}#test")

@@ -72,7 +72,7 @@ def test_a_trial_that_a_notebook_added_is_read_by_its_parameters(url: str) -> No
     study.tell(study.ask(study.trials[0].distributions), [1e4, 23.0])
     results = fit(SEARCH, findings_of_studies(url, "mine / plain"), []).results
     assert [(row.d_z, row.d_h, row.depth, row.metrics) for row in results[1:]] == [
-        (64, 100, 2, {"eval": {"parameters_trainable": 1e4, "psnr_db": 23.0}})
+        (64, 100, 2, {"eval": {"psnr_db": 23.0}})
     ]
 
 
@@ -88,7 +88,8 @@ def test_studies_that_are_there_stay_unless_they_are_to_be_replaced(url: str) ->
     ("url", "says"),
     [
         ("garbage", "cannot open the storage garbage: Could not parse"),
-        ("sqlite:////nonexistent/x.db", "unable to open database file"),
+        ("sqlite:////nonexistent/x.db", "there is no such file"),
+        ("journal:/nonexistent/x", "there is no such file"),
         ("postgresql+psycopg://me:secret@127.0.0.1:1/x", r"://me:\*\*\*@127"),
         ("mysql://me@127.0.0.1/x", "Failed to import DB access module"),
     ],
@@ -96,6 +97,11 @@ def test_studies_that_are_there_stay_unless_they_are_to_be_replaced(url: str) ->
 def test_a_storage_that_cannot_be_opened_is_said_in_a_sentence(url: str, says: str) -> None:
     with pytest.raises(ExchangeError, match=says):
         findings_of_studies(url, "mine")
+
+
+def test_a_storage_that_cannot_be_written_is_said_in_a_sentence() -> None:
+    with pytest.raises(ExchangeError, match="unable to open database file"):
+        export_search(SEARCH, TRIALS, "sqlite:////nonexistent/x.db", "mine")
 
 
 def test_a_study_that_is_not_there_is_answered_with_those_that_are(url: str) -> None:
