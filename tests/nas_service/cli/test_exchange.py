@@ -119,3 +119,11 @@ def test_a_study_that_is_there_is_not_overwritten_unasked(server: str, source: i
 def test_optuna_is_kept_out_of_a_database_of_the_service(server: str, source: int, database: Database) -> None:
     assert "error: this is a database of the service" in hourglass("export", str(source), database.url)
     assert "error: this is a database of the service" in hourglass("warm-start", str(source), f"{database.url}#test")
+
+
+def test_a_front_of_measured_costs_is_printed(server: str, database: Database) -> None:
+    objectives = [{"name": "latency_ms", "reference": 9}, {"name": "psnr_db"}]
+    search_id = submitted(database, objectives=objectives, device="cpu")
+    metrics = {"eval": {"psnr_db": 20.0}, "measured": {"latency_ms": 0.125}}
+    brought(database, search_id, an_outside_result(metrics=metrics))
+    assert "0.125" in hourglass("front", str(search_id))
