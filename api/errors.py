@@ -27,7 +27,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(LifecycleError)
     async def _lifecycle(_request: Request, error: LifecycleError) -> Response:
-        return problem(_STATUS[type(error)], str(error))
+        return problem(_STATUS[type(error)], str(error), error.faults if isinstance(error, Unsuitable) else None)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:

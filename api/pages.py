@@ -84,7 +84,11 @@ class ArmView:
         always = {TrialState.COMPLETED: "completed", TrialState.LEASED: "running", TrialState.QUEUED: "queued"}
         always |= {TrialState.FAILED: "failed", TrialState.REFUSED: "refused"}
         rare = {state: state.value for state in (TrialState.STOPPED, TrialState.CANCELLED) if trials[state]}
-        return [(word, trials[state]) for state, word in (always | rare).items()]
+        counts = {word: trials[state] for state, word in (always | rare).items()}
+        if imported := self.progress.imported:
+            counts["completed"] -= imported
+            counts["imported"] = imported
+        return list(counts.items())
 
 
 @router.get("/")

@@ -1,78 +1,20 @@
 """A table of published runs: reading it, holding its counts of weights against ours, choosing rows to train again.
 
-Leaves out the training (`published.py`) and what the names mean (`nas_service/domain/published.py`).
+Leaves out the training (`published.py`) and the rows themselves (`nas_service/domain/published_table.py`).
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
-from nas_service.domain.architecture import Architecture
 from nas_service.domain.costs import known_costs
-from nas_service.domain.published import published_arm, published_task
+from nas_service.domain.published import published_task
+from nas_service.domain.published_table import Configuration, PublishedRun, configurations, published_runs
 from nas_service.domain.tasks import task_shape
 
-COLUMNS = ("task", "budget", "arm", "d_z", "d_h", "depth", "lr", "seed", "params", "metric", "psnr")
-EVAL = "eval_psnr"  # the metric of the evaluation split
+__all__ = ["Configuration", "choose", "configurations", "disagreements", "find", "read_table"]
+
 MARGIN = 0.1  # of an arm's shapes, at both ends, from which no row is chosen: the largest take hours
-
-
-@dataclass(frozen=True)
-class PublishedRun:
-    """One row of the table."""
-
-    task: str
-    budget: str
-    arm: str
-    d_z: int
-    d_h: int
-    depth: int
-    lr: float
-    seed: int  # r: the run is seeded 42 + r
-    params: int  # trained weights
-    metric: str
-    psnr: float  # dB
-
-    @property
-    def architecture(self) -> Architecture:
-        """The network as ours."""
-        return published_arm(self.arm).architecture(self.d_z, self.d_h, self.depth)
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """All published runs of one network with one learning rate."""
-
-    arm: str
-    d_z: int
-    d_h: int
-    depth: int
-    lr: float
-    params: int
-    psnr_db: tuple[tuple[int, float], ...]  # (seed, PSNR on the evaluation split), by seed
-
-    @property
-    def architecture(self) -> Architecture:
-        """The network as ours."""
-        return published_arm(self.arm).architecture(self.d_z, self.d_h, self.depth)
-
-    @property
-    def mean_psnr_db(self) -> float:
-        """The published figure: the mean over seeds."""
-        return fmean(psnr for _, psnr in self.psnr_db)
-
-    @property
-    def shape(self) -> tuple[str, int, int, int]:
-        """All but the learning rate."""
-        return self.arm, self.d_z, self.d_h, self.depth
-
-    @property
-    def name(self) -> str:
-        """As `--row` takes it."""
-        return f"{self.arm}:{self.d_z}/{self.d_h}x{self.depth}:{self.lr:g}"
 
 
 def read_table(path: Path) -> list[PublishedRun]:
@@ -82,10 +24,7 @@ def read_table(path: Path) -> list[PublishedRun]:
         ValueError: when a column is missing or a number is none.
     """
     with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}; expected {', '.join(COLUMNS)}")
-        return [_run_of(row) for row in reader]
+        return published_runs(file)
 
 
 def disagreements(runs: Iterable[PublishedRun]) -> list[tuple[PublishedRun, int]]:
@@ -97,23 +36,6 @@ def disagreements(runs: Iterable[PublishedRun]) -> list[tuple[PublishedRun, int]
         if ours != run.params:
             wrong.append((run, ours))
     return wrong
-
-
-def configurations(runs: Iterable[PublishedRun], budget: str) -> list[Configuration]:
-    """The networks and learning rates that were published under a budget, by arm and size.
-
-    Raises:
-        ValueError: when there are none.
-    """
-    grouped: dict[tuple[str, int, int, int, float, int], list[tuple[int, float]]] = defaultdict(list)
-    budgets = set()
-    for run in runs:
-        budgets.add(run.budget)
-        if run.budget == budget and run.metric == EVAL:
-            grouped[run.arm, run.d_z, run.d_h, run.depth, run.lr, run.params].append((run.seed, run.psnr))
-    if not grouped:
-        raise ValueError(f"the table has no {EVAL} of budget {budget!r}; it has {', '.join(sorted(budgets))}")
-    return [Configuration(*key, psnr_db=tuple(sorted(found))) for key, found in sorted(grouped.items())]
 
 
 def choose(candidates: Iterable[Configuration], count: int) -> list[Configuration]:
@@ -164,19 +86,3 @@ def find(candidates: Iterable[Configuration], name: str) -> Configuration:
 
 def _size(configuration: Configuration) -> tuple[int, int, int, int]:
     return configuration.params, configuration.d_z, configuration.d_h, configuration.depth
-
-
-def _run_of(row: dict[str, str]) -> PublishedRun:
-    return PublishedRun(
-        task=row["task"],
-        budget=row["budget"],
-        arm=row["arm"],
-        d_z=int(row["d_z"]),
-        d_h=int(row["d_h"]),
-        depth=int(row["depth"]),
-        lr=float(row["lr"]),
-        seed=int(row["seed"]),
-        params=int(row["params"]),
-        metric=row["metric"],
-        psnr=float(row["psnr"]),
-    )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.objectives import Direction, Objective
@@ -18,6 +18,9 @@ Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=4000)]
 Metrics = dict[Annotated[str, Field(max_length=64)], float]
+# a number that is none reaches the verb, which names it together with all other faults
+OutsideMetrics = dict[Annotated[str, Field(max_length=64)], Annotated[float, Field(allow_inf_nan=True)]]
+MAX_RESULTS = 5_000  # measured elsewhere, in one call
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -48,6 +51,7 @@ class ArmProgress(Value):
         "last trial may take it over the edge"
     )
     trials: dict[TrialState, int] = Field(description="how many of its trials stand in each state")
+    imported: int = Field(description="how many of the completed ones were measured elsewhere, outside the budget")
     exhausted: str | None = Field(description="why no shape is left to propose; null while there are some")
 
 
@@ -88,6 +92,13 @@ class Enqueue(Value):
     d_h: int = Field(ge=1, le=1_000_000)
     depth: int = Field(ge=1, le=1_000)
     lr: float | None = Field(default=None, gt=0, le=10, description="leave it out where the arm fixes it")
+
+
+class Brought(Value):
+    """What became of results that were brought."""
+
+    added: int = Field(description="completed trials that are new")
+    already_there: int = Field(description="that the same results had brought before")
 
 
 # ---- what workers say
@@ -206,6 +217,32 @@ class Result(Value):
         if self.outcome == "completed" and not (self.metrics or {}).get("eval"):
             raise ValueError("a completed result has metrics of the evaluation split")
         return self
+
+
+class OutsideResult(Value):
+    """A network of an arm that was trained and measured elsewhere, in the way of the search."""
+
+    arm: Name
+    d_z: int = Field(ge=1, le=1_000_000)
+    d_h: int = Field(ge=1, le=1_000_000)
+    depth: int = Field(ge=1, le=1_000)
+    lr: float = Field(gt=0, le=10, description="one of them, the best, where the arm trains a list")
+    metrics: dict[Literal["eval", "test", "measured"], OutsideMetrics] = Field(description="means over replicates")
+    replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
+    source: str = Field(min_length=1, max_length=300, description="where it comes from; people read it")
+
+
+class OutsideResults(Value):
+    """Results measured elsewhere, for any of the search's arms: all are stored, or none."""
+
+    results: list[OutsideResult] = Field(min_length=1)
+
+    @field_validator("results", mode="before")
+    @classmethod
+    def _are_not_too_many(cls, results: object) -> object:
+        if isinstance(results, list) and len(results) > MAX_RESULTS:
+            raise ValueError(f"at most {MAX_RESULTS:,} results at once (got {len(results):,}); send them in parts")
+        return results
 
 
 class Release(Value):

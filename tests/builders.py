@@ -17,9 +17,19 @@ from nas_service.domain.search import Search
 from nas_service.domain.states import SearchState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
+from nas_service.lifecycle.bring import bring
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import lease
-from nas_service.messages import Enqueue, Lease, LeaseRequest, Result, WorkerInfo
+from nas_service.messages import (
+    Brought,
+    Enqueue,
+    Lease,
+    LeaseRequest,
+    OutsideResult,
+    OutsideResults,
+    Result,
+    WorkerInfo,
+)
 from nas_service.settings import Settings
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -137,6 +147,19 @@ def enqueued(database: Database, search_id: int, arm: str = "hourglass", **sizes
     request = {"arm": arm, "d_z": 65, "d_h": 8, "depth": 1, "lr": 1e-3} | sizes
     with database.write() as connection:
         return control.enqueue(connection, search_id, Enqueue.model_validate(request))
+
+
+def an_outside_result(psnr_db: float = 20.0, **changes: Any) -> OutsideResult:
+    """A small hourglass of that quality, measured elsewhere."""
+    metrics = {"eval": {"psnr_db": psnr_db, "ssim": 0.5, "mse": 0.01}}
+    sizes = {"arm": "hourglass", "d_z": 65, "d_h": 8, "depth": 1, "lr": 1e-3}
+    return OutsideResult.model_validate(sizes | {"metrics": metrics, "source": "a paper"} | changes)
+
+
+def brought(database: Database, search_id: int, *results: OutsideResult) -> Brought:
+    """Bring results to a search."""
+    with database.write() as connection:
+        return bring(connection, search_id, OutsideResults(results=list(results)))
 
 
 def leased(database: Database, home: Path, **request: Any) -> Lease:

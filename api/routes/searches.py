@@ -1,4 +1,4 @@
-"""Searches: submit, list, show, pause, resume, cancel, extend, delete; their fronts."""
+"""Searches: submit, list, show, pause, resume, cancel, extend, delete, bring results; their fronts."""
 
 from typing import Annotated, Literal
 
@@ -14,19 +14,25 @@ from nas_service.database.searches import newest_searches
 from nas_service.database.trials import front_trials, points_of_search
 from nas_service.domain.search import Search
 from nas_service.lifecycle import control
+from nas_service.lifecycle.bring import bring
 from nas_service.lifecycle.control import require_search
 from nas_service.lifecycle.overview import detail_of
-from nas_service.messages import Extend, Front, Page, SearchDetail
+from nas_service.messages import Brought, Extend, Front, OutsideResults, Page, SearchDetail
 
 router = APIRouter(prefix="/searches", tags=["searches"])
 
 SearchId = Annotated[int, Path(ge=1, lt=2**63)]
+Paused = Annotated[bool, Query(description="nothing is proposed before it is resumed: bring results first")]
 
 
 @router.post("", status_code=201, responses=UNPROCESSABLE)
-def submit(search: Search, connection: Writing, shortage: Shortage, response: Response) -> SearchDetail:
-    """Submit a search; it runs from now on."""
+def submit(
+    search: Search, connection: Writing, shortage: Shortage, response: Response, paused: Paused = False
+) -> SearchDetail:
+    """Submit a search; it runs from now on, or from when it is resumed."""
     stored = control.submit(connection, search)
+    if paused:
+        stored = control.pause(connection, stored.id)
     response.headers["Location"] = f"/api/v1/searches/{stored.id}"
     return detail_of(connection, stored, shortage)
 
@@ -68,6 +74,12 @@ def cancel(search_id: SearchId, connection: Writing, shortage: Shortage) -> Sear
 def extend(search_id: SearchId, request: Extend, connection: Writing, shortage: Shortage) -> SearchDetail:
     """Give every arm a larger budget; a finished search runs again."""
     return detail_of(connection, control.extend(connection, search_id, request.budget), shortage)
+
+
+@router.post("/{search_id}/results", responses=CONFLICT | UNPROCESSABLE)
+def bring_results(search_id: SearchId, request: OutsideResults, connection: Writing) -> Brought:
+    """Store results measured elsewhere as completed trials, outside the budget: all of them or none."""
+    return bring(connection, search_id, request)
 
 
 @router.delete("/{search_id}", status_code=204, responses=CONFLICT | UNPROCESSABLE)

@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("exhausted", sa.Text(), nullable=True),
         sa.Column("spending", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("imported", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("queued", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("leased", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("completed", sa.Integer(), server_default=sa.text("0"), nullable=False),

@@ -54,7 +54,16 @@ FIRST_POINT = {
     "yaxis.showticklabels": True,
 }
 # What a point knows beside x and y: paths into a trial, in the order of its `customdata`; the trial's id is the first.
-_POINT = ("id", "number", "architecture.family", "architecture.d_z", "architecture.d_h", "architecture.depth", "lr")
+_POINT = (
+    "id",
+    "number",
+    "architecture.family",
+    "architecture.d_z",
+    "architecture.d_h",
+    "architecture.depth",
+    "lr",
+    "origin",
+)
 
 
 @dataclass(frozen=True)
@@ -205,7 +214,7 @@ def _hover(axes: Axes) -> str:
     lines = [
         "<b>%{fullData.name}, trial %{customdata[1]}</b>",
         "%{customdata[2]} %{customdata[3]}/%{customdata[4]} × %{customdata[5]}",
-        "lr %{customdata[6]:.3~g}",
+        "lr %{customdata[6]:.3~g}, %{customdata[7]}",
         *(_hover_line(objective, place) for objective, place in [(axes.x, "x"), (axes.y, "y"), *others]),
     ]
     return "<br>".join(lines) + "<extra></extra>"

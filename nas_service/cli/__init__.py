@@ -5,7 +5,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from nas_service.cli import searches, serve
+from nas_service.cli import exchange, searches, serve
 from nas_service.cli.demo import demo
 from nas_service.cli.train import train
 from nas_service.client.errors import ApiError, ServerUnreachable
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 serve.register(app)
 searches.register(app)
+exchange.register(app)
 app.command(epilog="Example: hourglass demo examples/digits_denoising.yaml")(demo)
 app.command()(train)
 
@@ -41,4 +42,4 @@ def main() -> None:
 def _with_faults(error: ApiError) -> str:
     if not error.faults:
         return str(error)
-    return "the search was refused\n" + "\n".join(f"  {fault.field}: {fault.message}" for fault in error.faults)
+    return "the server refused this\n" + "\n".join(f"  {fault.field}: {fault.message}" for fault in error.faults)

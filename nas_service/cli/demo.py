@@ -58,5 +58,7 @@ def save_results(client: Client, search_id: int, folder: Path) -> None:
         return
     for part in client.front(search_id).arms.values():
         for trial in part.points:
+            if trial.origin == "imported":
+                continue
             name = f"{trial.arm}-{trial.number}.safetensors"
             (folder / "networks" / name).write_bytes(client.network(trial.id))

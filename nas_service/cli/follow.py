@@ -71,10 +71,16 @@ def shape_text(trial: Trial) -> str:
     return "-" if shape is None else f"{shape.d_z}/{shape.d_h} x {shape.depth}"
 
 
+def completed_here(arm: ArmProgress) -> int:
+    """How many of the arm's trials were trained to the end, imported ones left out."""
+    return arm.trials[TrialState.COMPLETED] - arm.imported
+
+
 def _done_text(search: SearchDetail, arm: ArmProgress) -> str:
-    done = arm.trials[TrialState.COMPLETED] + arm.trials[TrialState.STOPPED]
+    done = completed_here(arm) + arm.trials[TrialState.STOPPED]
     in_trials = search.spec.budget.trials_per_arm is not None
     text = f"{done}/{arm.budget:.0f}" if in_trials else f"{done}, {100 * min(1.0, arm.spent / arm.budget):.0f}%"
+    text += f" + {arm.imported} imported" if arm.imported else ""
     return f"{text}, exhausted" if arm.exhausted else text
 
 
@@ -83,6 +89,7 @@ def _share_done(search: SearchDetail) -> float:
     shares, spent_by_all = [], 0.0
     for arm in search.arms:
         trials = sum(count for state, count in arm.trials.items() if state is not TrialState.REFUSED)
+        trials -= arm.imported
         open_trials = arm.trials[TrialState.LEASED] + arm.trials[TrialState.QUEUED]
         spent = arm.spent * (1 - open_trials / trials) if trials else 0.0
         spent_by_all += spent

@@ -12,9 +12,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from nas_service.cli.follow import arms_table, follow, shape_text
+from nas_service.cli.follow import arms_table, completed_here, follow, shape_text
 from nas_service.client import Client
-from nas_service.domain.states import TrialState
+from nas_service.domain.trial import objective_values
 from nas_service.messages import Front, SearchDetail
 from nas_service.settings import Settings
 
@@ -54,12 +54,16 @@ def register(app: typer.Typer) -> None:
 def submit(
     file: Annotated[Path, typer.Argument(help="The search file (YAML or JSON).", metavar="FILE")],
     wait: Annotated[bool, typer.Option("--wait", help="Follow the search until it ends.")] = False,
+    warm_start: Annotated[
+        str | None, typer.Option(help="Begin with results of a search, a CSV or Optuna studies: see `warm-start`.")
+    ] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also with results of another task or recipe.")] = False,
     server: Server = None,
 ) -> None:
     """Submit a search; with --wait follow it, and exit 0 only when it finished."""
     content = read_search(file, Settings().data_dir)
     with client_of(server) as client:
-        search = client.submit(content)
+        search = _submit_warm(client, content, warm_start, anyway) if warm_start else client.submit(content)
         typer.echo(f"search {search.id} ({search.name}): {client.server}/searches/{search.id}")
         if wait:
             ended = follow(client, search.id, plain_console())
@@ -72,7 +76,7 @@ def list_searches(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, ser
     with client_of(server) as client:
         found = client.searches(limit)
     for search in found:
-        completed = sum(arm.trials[TrialState.COMPLETED] for arm in search.arms)
+        completed = sum(map(completed_here, search.arms))
         spec = search.spec
         row = (search.id, search.name, search.state, spec.task.kind, spec.dataset.key, len(search.arms), completed)
         table.add_row(*map(str, row))
@@ -217,6 +221,20 @@ def _facts_of(dataset: dict[str, Any], data_dir: Path | None) -> dict[str, Any]:
         return {}
 
 
+def _submit_warm(client: Client, content: dict[str, Any], source: str, anyway: bool) -> SearchDetail:
+    """Submit a search whose first proposal knows the source; where that cannot be had no search is left behind."""
+    from nas_service.cli.exchange import bring_from
+
+    search = client.submit(content, paused=True)
+    try:
+        typer.echo(bring_from(client, search.id, source, anyway))
+    except BaseException:
+        client.cancel(search.id)
+        client.delete(search.id)
+        raise
+    return client.resume(search.id)
+
+
 def _print_state(search: SearchDetail) -> None:
     why = search.reason or search.waiting_because
     typer.echo(f"search {search.id} ({search.name}) is {search.state}{f': {why}' if why else ''}")
@@ -224,13 +242,16 @@ def _print_state(search: SearchDetail) -> None:
 
 def _front_table(fronts: Front) -> Table:
     names = [objective.name for objective in fronts.objectives]
-    table = Table("arm", "trial", "d_z/d_h x depth", "lr", *names, "on union")
+    table = Table("arm", "trial", "d_z/d_h x depth", "lr", *names, "origin", "on union")
     union = {trial.id for trial in fronts.union.points}
     for arm, part in fronts.arms.items():
         for trial in part.points:
-            values = {**(trial.costs.model_dump() if trial.costs else {}), **(trial.metrics or {}).get("eval", {})}
-            cells = [f"{values[name]:,}" if isinstance(values[name], int) else f"{values[name]:.4g}" for name in names]
+            assert trial.costs is not None, "it stands on a front"
+            values = objective_values(names, trial.costs, trial.metrics)
+            cells = [f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in values]
             rate = f"{trial.lr:.3g}" if isinstance(trial.lr, float) else str(trial.lr)
-            table.add_row(arm, str(trial.id), shape_text(trial), rate, *cells, "yes" if trial.id in union else "")
+            table.add_row(
+                arm, str(trial.id), shape_text(trial), rate, *cells, trial.origin, "yes" if trial.id in union else ""
+            )
         table.add_section()
     return table

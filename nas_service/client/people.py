@@ -1,13 +1,24 @@
 """The calls that people's programs make."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from nas_service.client.transport import Transport
 from nas_service.domain.records import StoredWorker
 from nas_service.domain.search import Search
 from nas_service.domain.trial import Trial
-from nas_service.messages import Curves, Enqueue, Extend, Front, Page, SearchDetail
+from nas_service.messages import (
+    MAX_RESULTS,
+    Brought,
+    Curves,
+    Enqueue,
+    Extend,
+    Front,
+    OutsideResult,
+    OutsideResults,
+    Page,
+    SearchDetail,
+)
 
 API = "/api/v1"
 
@@ -33,9 +44,9 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, search: Search | dict[str, Any]) -> SearchDetail:
-        """Submit a search; it runs from now on."""
-        return self._detail("POST", "/searches", search)
+    def submit(self, search: Search | dict[str, Any], paused: bool = False) -> SearchDetail:
+        """Submit a search; it runs from now on, or, when it begins paused, from when it is resumed."""
+        return self._detail("POST", f"/searches{'?paused=true' if paused else ''}", search)
 
     def search(self, search_id: int) -> SearchDetail:
         """Show a search."""
@@ -70,6 +81,19 @@ class Client:
         """Queue a given architecture in an arm."""
         response = self._transport.call("POST", f"{API}/searches/{search_id}/trials", request)
         return Trial.model_validate_json(response.content)
+
+    def bring_results(self, search_id: int, results: Sequence[OutsideResult]) -> Brought:
+        """Store results measured elsewhere as completed trials, outside the budget; may safely be repeated.
+
+        Of more than `MAX_RESULTS` each such part is stored as a whole or not at all.
+        """
+        added = already_there = 0
+        for start in range(0, len(results), MAX_RESULTS):
+            part = OutsideResults(results=list(results[start : start + MAX_RESULTS]))
+            response = self._transport.call("POST", f"{API}/searches/{search_id}/results", part)
+            brought = Brought.model_validate_json(response.content)
+            added, already_there = added + brought.added, already_there + brought.already_there
+        return Brought(added=added, already_there=already_there)
 
     def front(self, search_id: int) -> Front:
         """The fronts of a search."""

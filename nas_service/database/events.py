@@ -5,6 +5,7 @@ until the commit, so a reader that saw number n has seen all before it. It also 
 for the one before it: append the event first where a decision depends on the search's other rows.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -16,11 +17,20 @@ from nas_service.domain.records import Event
 
 def append_event(connection: Connection, search_id: int, kind: str, trial_id: int | None = None, **data: Any) -> int:
     """Append an event and return its number."""
-    take = update(searches).where(searches.c.id == search_id).values(last_event=searches.c.last_event + 1)
-    number: int = connection.execute(take.returning(searches.c.last_event)).scalar_one()
-    row = {"search_id": search_id, "number": number, "kind": kind, "trial_id": trial_id, "data": data}
-    connection.execute(insert(events).values(**row, at=now()))
-    return number
+    return append_events(connection, search_id, kind, [(trial_id, data)])
+
+
+def append_events(
+    connection: Connection, search_id: int, kind: str, rows: Sequence[tuple[int | None, dict[str, Any]]]
+) -> int:
+    """Append an event for each (trial id, data), at least one; return the number of the first."""
+    take = update(searches).where(searches.c.id == search_id).values(last_event=searches.c.last_event + len(rows))
+    last: int = connection.execute(take.returning(searches.c.last_event)).scalar_one()
+    first = last - len(rows) + 1
+    every = {"search_id": search_id, "kind": kind}
+    named = [{**every, "number": first + place, "trial_id": of, "data": data} for place, (of, data) in enumerate(rows)]
+    connection.execute(insert(events).values(at=now()), named)
+    return first
 
 
 def lock_search(connection: Connection, search_id: int) -> bool:

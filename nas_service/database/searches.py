@@ -99,5 +99,5 @@ def _stored_search(row: RowMapping) -> StoredSearch:
 
 def _stored_arm(row: RowMapping) -> StoredArm:
     counts = {state: row[state] for state in TrialState}
-    named = {name: row[name] for name in ("name", "exhausted", "spending")}
+    named = {name: row[name] for name in ("name", "exhausted", "spending", "imported")}
     return StoredArm.model_validate({**named, "trials": counts})

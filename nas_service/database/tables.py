@@ -80,6 +80,7 @@ arms = Table(
     Column("position", Integer, nullable=False),
     Column("exhausted", Text),  # why no shape is left; null while there are some
     Column("spending", Float, nullable=False, server_default=text("0")),  # spent and promised, in the budget's unit
+    Column("imported", Integer, nullable=False, server_default=text("0")),  # completed trials measured elsewhere
     # how many of its trials stand in each state, kept by `trials.move_trial` so that progress costs one row
     *(Column(state.value, Integer, nullable=False, server_default=text("0")) for state in TrialState),
 )

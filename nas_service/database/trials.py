@@ -1,13 +1,17 @@
-"""Queries on trials. `insert_trial` and `move_trial` alone change a state; they keep the counts in `arms` true."""
+"""Queries on trials.
 
+`insert_trial`, `insert_imported` and `move_trial` alone set a state; they keep the counts in `arms` true.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, update
 
 from nas_service.database.clock import now
 from nas_service.database.tables import arms, trials
 from nas_service.domain.records import HistoryRow
-from nas_service.domain.states import TRIAL_TRANSITIONS, FailureReason, TrialState, check_trial_step
+from nas_service.domain.states import FIRST_STATES, TRIAL_TRANSITIONS, FailureReason, TrialState, check_trial_step
 from nas_service.domain.trial import Ask, Trial
 
 _TRIAL = [trials.c[name] for name in Trial.model_fields]
@@ -21,13 +25,24 @@ def insert_trial(
 
     `spending` is what the whole trial would take from the arm's budget; a refused one takes nothing.
     """
-    assert state in (TrialState.QUEUED, TrialState.REFUSED)
+    assert state in FIRST_STATES - {TrialState.COMPLETED}
     row = {"search_id": search_id, "arm": arm, "state": state, "spending": spending, **columns}
     trial_id: int = connection.execute(
         insert(trials).values(**row, queued_at=now()).returning(trials.c.id)
     ).scalar_one()
     _count(connection, search_id, arm, {state: 1}, spending)
     return trial_id
+
+
+def insert_imported(connection: Connection, search_id: int, arm: str, rows: Sequence[Mapping[str, Any]]) -> list[Trial]:
+    """Store trials of an arm that were measured elsewhere, at least one: completed, outside the budget."""
+    state, first = TrialState.COMPLETED, next_number(connection, search_id, arm)
+    every = {"search_id": search_id, "arm": arm, "state": state, "origin": "imported"}
+    numbered = [{**every, **row, "number": first + place} for place, row in enumerate(rows)]
+    connection.execute(insert(trials).values(queued_at=now(), finished_at=now()), numbered)
+    _count(connection, search_id, arm, {state: len(rows)}, spending=0, imported=len(rows))
+    query = select(*_TRIAL).where(trials.c.search_id == search_id, trials.c.arm == arm, trials.c.number >= first)
+    return _all(connection, query.order_by(trials.c.number))
 
 
 def move_trial(
@@ -62,10 +77,18 @@ def number_of_duplicate(connection: Connection, search_id: int, arm: str, duplic
     return number
 
 
-def set_ask(connection: Connection, search_id: int, arm: str, number: int, ask: Ask) -> None:
-    """Store what the optimizer needs to rebuild its study from a trial that a user enqueued."""
-    this = update(trials).where(trials.c.search_id == search_id, trials.c.arm == arm, trials.c.number == number)
-    connection.execute(this.values(ask=ask.model_dump(mode="json")))
+def trials_that_train(connection: Connection, search_id: int, duplicate_keys: Iterable[str]) -> list[Trial]:
+    """The search's trials, in any of its arms, that train or trained what one of these keys says."""
+    query = select(*_TRIAL).where(trials.c.search_id == search_id, trials.c.duplicate_key.in_(list(duplicate_keys)))
+    return _all(connection, query)
+
+
+def set_asks(connection: Connection, search_id: int, asks: Sequence[tuple[str, int, Ask]]) -> None:
+    """Store, by arm and number, what the optimizer needs to rebuild its study from trials that it did not propose."""
+    these = (trials.c.arm == bindparam("of_arm"), trials.c.number == bindparam("of_number"))
+    query = update(trials).where(trials.c.search_id == search_id, *these).values(ask=bindparam("its_ask"))
+    rows = [{"of_arm": arm, "of_number": number, "its_ask": ask.model_dump(mode="json")} for arm, number, ask in asks]
+    connection.execute(query, rows)
 
 
 def trial_by_id(connection: Connection, trial_id: int) -> Trial | None:
@@ -141,9 +164,12 @@ def points_of_search(connection: Connection, search_id: int) -> list[Trial]:
     return _all(connection, query.order_by(trials.c.id))
 
 
-def _count(connection: Connection, search_id: int, arm: str, change: dict[TrialState, int], spending: float) -> None:
+def _count(
+    connection: Connection, search_id: int, arm: str, change: dict[TrialState, int], spending: float, imported: int = 0
+) -> None:
     values = {arms.c[state]: arms.c[state] + by for state, by in change.items() if by}
     values[arms.c.spending] = arms.c.spending + spending
+    values[arms.c.imported] = arms.c.imported + imported
     connection.execute(update(arms).where(arms.c.search_id == search_id, arms.c.name == arm).values(values))
 
 

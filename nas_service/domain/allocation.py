@@ -38,13 +38,16 @@ class Growth:
             values: of its objectives, if it completed.
             reference: the worst value that counts of each; without one nothing has a volume.
         """
+        before = self._front
+        if values:
+            points = np.vstack([before, minimised([values], self._objectives)])
+            self._front = points[non_dominated(points)]
+        if spending == 0:
+            return  # imported, or replaced by another: it says nothing of what the budget buys
         gain = 0.0
         if values and None not in reference:
-            corner, point = minimised([[worst or 0.0 for worst in reference], values], self._objectives)
-            points = np.vstack([self._front, point])
-            points = points[non_dominated(points)]
-            gain = hypervolume(points, corner) - hypervolume(self._front, corner)
-            self._front = points
+            corner = minimised([[worst or 0.0 for worst in reference]], self._objectives)[0]
+            gain = hypervolume(self._front, corner) - hypervolume(before, corner)
         self._gains[arm] = FADING * self._gains.get(arm, 0.0) + gain
         self._spending[arm] = FADING * self._spending.get(arm, 0.0) + spending
 

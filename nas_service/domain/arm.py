@@ -135,6 +135,21 @@ class Arm(Value):
             return low, min(high, d_z - 1)
         return max(low, d_z + 1), high
 
+    def faults_of(self, d_z: int, d_h: int, depth: int, lr: float) -> dict[str, str]:
+        """What lies outside of this region: for each such field why. Learning rates are compared to 3 digits."""
+        faults = {}
+        if (fault := family_fault(self.family, d_z, d_h)) is not None:
+            faults["d_h"] = fault
+        ranges = {"d_z": self.d_z_range, "d_h": self.d_h_range(d_z), "depth": self.depth_range}
+        for (name, (low, high)), value in zip(ranges.items(), (d_z, d_h, depth), strict=True):
+            if not low <= value <= high:
+                faults.setdefault(name, f"this arm has {name} in [{low}, {high}] (got {value})")
+        rates = [float(f"{rate:.3g}") for rate in self.lr_values or self.lr_range or ()]
+        rate = float(f"{lr:.3g}")
+        if rate not in rates and (self.lr_values or not rates[0] <= rate <= rates[-1]):
+            faults["lr"] = f"this arm has lr {self.lr if self.lr_values else rates} (got {lr:g})"
+        return faults
+
     def legal_d_z_range(self, task: TaskShape) -> tuple[int, int]:
         """Lowest and highest skip width that the projections allow.
 

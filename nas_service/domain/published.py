@@ -4,7 +4,7 @@
     bs128_ep100_aug2                ->  batches of 128, 100 epochs, each image visited as is and with both flips
     mnist_denoising                 ->  the dataset mnist, the task denoising
 
-Leaves out the table itself: its columns are task, budget, arm, d_z, d_h, depth, lr, seed, params, metric, psnr.
+Leaves out the table itself (`published_table.py`).
 """
 
 import re

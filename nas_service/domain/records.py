@@ -33,6 +33,7 @@ class StoredArm(Value):
     exhausted: str | None  # why no shape is left
     spending: float  # spent and promised, in the budget's unit
     trials: dict[TrialState, int]  # how many stand in each state
+    imported: int = 0  # of the completed ones: measured elsewhere, outside the budget
 
     @property
     def open_trials(self) -> int:
@@ -92,6 +93,6 @@ class HistoryRow(Value):
     replicates: list[dict[str, Any]] | None
     spending: float  # planned while open, actual once ended
     violation: float | None  # of a refused proposal
-    ask: Ask | None  # None for a user's trial that the optimizer has not seen yet
-    asked_after: AskedAfter | None  # None for a user's trial
+    ask: Ask | None  # None for a trial of a user or imported that the optimizer has not seen yet
+    asked_after: AskedAfter | None  # None for these
     ended_event: int | None  # the event that told its end

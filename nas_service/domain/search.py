@@ -45,6 +45,15 @@ class Limits(Value):
         pairs = ((costs.parameters_trainable, self.max_parameters), (costs.macs, self.max_macs))
         return max((cost / limit - 1 for cost, limit in pairs if limit is not None and cost > limit), default=0.0)
 
+    def fault(self, costs: Costs) -> str | None:
+        """Say by which costs a network exceeds the limits; None within them."""
+        if self.excess(costs) == 0:
+            return None
+        return (
+            f"the search's limits allow {self.text} (this has {costs.parameters_trainable:,} parameters "
+            f"and {costs.macs:,} multiply-adds)"
+        )
+
     @property
     def text(self) -> str:
         """The limits in words."""

@@ -1,4 +1,4 @@
-"""The states of searches and trials, what each means, and every legal transition. Nothing else changes a state."""
+"""The states of searches and trials, what each means, how they begin and every legal step. Nothing else changes one."""
 
 from enum import StrEnum
 
@@ -38,6 +38,14 @@ class SearchState(StrEnum):
     CANCELLED = "cancelled"  # ended by its owner
     FAILED = "failed"  # ended by too many failed trials
 
+
+FIRST_STATES = frozenset(
+    {
+        TrialState.QUEUED,
+        TrialState.REFUSED,
+        TrialState.COMPLETED,  # imported: measured elsewhere, outside the budget
+    }
+)
 
 TRIAL_TRANSITIONS: dict[TrialState, frozenset[TrialState]] = {
     TrialState.QUEUED: frozenset({TrialState.LEASED, TrialState.CANCELLED}),

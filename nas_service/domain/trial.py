@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from nas_service.domain.architecture import Architecture
+from nas_service.domain.arm import Arm
 from nas_service.domain.costs import Costs
 from nas_service.domain.front import Points, minimised
 from nas_service.domain.objectives import Objective
@@ -20,7 +21,8 @@ from nas_service.domain.values import Value
 LearningRates = float | tuple[float, ...]
 
 DrawnOrigin = Literal["sampler", "random"]
-Origin = Literal[DrawnOrigin, "fallback", "enqueued"]  # fallback: random among the legal shapes; enqueued: by a user
+# fallback: random among the legal shapes; enqueued: by a user; imported: measured elsewhere, outside the budget
+Origin = Literal[DrawnOrigin, "fallback", "enqueued", "imported"]
 
 
 class Trial(Value):
@@ -32,7 +34,7 @@ class Trial(Value):
     number: int  # in its arm, from 0 without gaps, refused proposals included
     state: TrialState
     reason: FailureReason | None = None  # of a failed trial
-    message: str | None = None  # why it was refused, failed or given back
+    message: str | None = None  # why it was refused, failed or given back, or where it was imported from
     origin: Origin  # who proposed it
     architecture: Architecture | None  # None when the sampler proposed sizes that make no architecture
     lr: LearningRates
@@ -91,6 +93,11 @@ def duplicate_key(architecture: Architecture, lr: LearningRates) -> str:
     rates = lr if isinstance(lr, tuple) else (lr,)
     content = [architecture.model_dump(mode="json"), [f"{rate:.3g}" for rate in rates]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def key_in_arm(arm: Arm, architecture: Architecture, lr: LearningRates) -> str:
+    """The duplicate key of a trial of that arm, also of one that has ended: of a list of rates it keeps the best."""
+    return duplicate_key(architecture, arm.lr_values or lr)
 
 
 def objective_values(names: list[str], costs: Costs, metrics: Mapping[str, Any] | None) -> list[float | None]:

@@ -91,11 +91,8 @@ def enqueue(connection: Connection, search_id: int, request: Enqueue) -> int:
         lr = arm.fixed_or(request.lr)
     except ValueError as error:
         raise Unsuitable(str(error)) from error
-    if search.spec.limits.excess(costs) > 0:
-        raise Unsuitable(
-            f"the search's limits allow {search.spec.limits.text} (this has {costs.parameters_trainable:,} parameters "
-            f"and {costs.macs:,} multiply-adds)"
-        )
+    if (fault := search.spec.limits.fault(costs)) is not None:
+        raise Unsuitable(fault)
     key = duplicate_key(architecture, lr)
     if (earlier := number_of_duplicate(connection, search_id, request.arm, key)) is not None:
         raise Conflict(f"arm {request.arm} has this architecture and learning rate already, as number {earlier}")

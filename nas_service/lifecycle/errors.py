@@ -7,6 +7,10 @@ LifecycleError
 └── LeaseLost    the lease ended or another worker has the trial  410
 """
 
+from collections.abc import Sequence
+
+from nas_service.domain.search import Fault
+
 
 class LifecycleError(Exception):
     """The message says what was wrong, what was expected and what to do."""
@@ -21,7 +25,11 @@ class Conflict(LifecycleError):
 
 
 class Unsuitable(LifecycleError):
-    """The values sent do not suit the search."""
+    """The values sent do not suit the search; `faults` names each where there may be many."""
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = list(faults)
 
 
 class LeaseLost(LifecycleError):

@@ -1,4 +1,6 @@
-"""Keeps the stored front of an arm true: a new completed trial is held against the front's trials only."""
+"""Keeps the stored front of an arm true: new completed trials are held against the front's trials only."""
+
+from collections.abc import Sequence
 
 from nas_service.database import Connection
 from nas_service.database.artifacts import expire_artifacts_of_trials
@@ -16,15 +18,25 @@ def place_on_front(connection: Connection, search: StoredSearch, trial: Trial) -
     Returns whether it does, and the ids of the trials that it pushed off. Networks that are kept for the front only may
     be removed: that of a trial which never stood on it at once, that of one which left it after a day.
     """
-    rivals = [*front_trials(connection, trial.search_id, trial.arm), trial]
-    keep = non_dominated(trial_points(rivals, search.spec.objectives))
-    on_front = bool(keep[-1])
-    pushed_off = [rival.id for rival, stays in zip(rivals[:-1], keep[:-1], strict=True) if not stays]
+    arrived, pushed_off = place_together(connection, search, [trial])
+    if search.spec.keep_networks == "front" and not arrived:
+        expire_artifacts_of_trials(connection, [trial.id], "network")
+    return bool(arrived), pushed_off
+
+
+def place_together(
+    connection: Connection, search: StoredSearch, arrivals: Sequence[Trial]
+) -> tuple[list[int], list[int]]:
+    """Decide which of an arm's trials that completed at once, at least one, stand on its front.
+
+    Returns their ids, and those of the trials that they pushed off.
+    """
+    present = front_trials(connection, search.id, arrivals[0].arm)
+    keep = non_dominated(trial_points([*present, *arrivals], search.spec.objectives))
+    pushed_off = [trial.id for trial, stays in zip(present, keep[: len(present)], strict=True) if not stays]
+    arrived = [trial.id for trial, stands in zip(arrivals, keep[len(present) :], strict=True) if stands]
     set_on_front(connection, pushed_off, False)
-    if on_front:
-        set_on_front(connection, [trial.id], True)
+    set_on_front(connection, arrived, True)
     if search.spec.keep_networks == "front":
         expire_artifacts_of_trials(connection, pushed_off, "network", after_seconds=DAY)
-        if not on_front:
-            expire_artifacts_of_trials(connection, [trial.id], "network")
-    return on_front, pushed_off
+    return arrived, pushed_off

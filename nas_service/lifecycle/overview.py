@@ -19,6 +19,7 @@ def detail_of(connection: Connection, search: StoredSearch, shortage: str | None
             spent=arm.spending,
             budget=most_of_arm(search),
             trials=arm.trials,
+            imported=arm.imported,
             exhausted=arm.exhausted,
         )
         for arm in arms

@@ -99,10 +99,8 @@ class ArmStudy:
             ValueError: when a number is missing or a completed trial lacks a finite value.
         """
         study = cls(search, arm_name, trivial)
-        for number, record in enumerate(records):
-            if record.number != number:
-                raise ValueError(f"the history of {arm_name} has no trial number {number} (got {record.number} there)")
-            study._restore(record)
+        for record in records:
+            study.restore(record)
         return study
 
     @property
@@ -225,8 +223,15 @@ class ArmStudy:
             message=verdict.message,
         )
 
-    def _restore(self, record: Record) -> None:
-        """Write one row back into the study."""
+    def restore(self, record: Record) -> None:
+        """Write the next row of the history back into the study.
+
+        Raises:
+            ValueError: when it is not the next one, or a completed trial lacks a finite value.
+        """
+        if record.number != self.next_number:
+            expected = f"the history of {self.arm_name} has no trial number {self.next_number}"
+            raise ValueError(f"{expected} (got {record.number} there)")
         ask, outcome = record.ask, record.outcome
         candidate = self._space.decode(ask.params)
         if GIVEN in ask.system_attrs:

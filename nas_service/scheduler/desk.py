@@ -12,8 +12,9 @@ from nas_service.domain.search import Search
 from nas_service.domain.states import TRIAL_TRANSITIONS, TrialState
 from nas_service.domain.trial import Ask, AskedAfter, Proposal, objective_values, standard_errors
 from nas_service.lifecycle.control import require_search
-from nas_service.optimizer import ArmStudy, Record, outcome_of
+from nas_service.optimizer import ArmStudy, Outcome, Record, outcome_of
 
+GIVEN = ("enqueued", "imported")  # origins of trials that no study proposed
 # Refused proposals are told when they are asked.
 ENDED = {f"trial_{state}" for state in TrialState if not TRIAL_TRANSITIONS[state]} - {"trial_refused"}
 
@@ -24,7 +25,7 @@ class Desk:
     def __init__(self, search: StoredSearch) -> None:
         self.search_id = search.id
         self.told = search.last_event  # number of the last event that the studies know of
-        self.unwritten: list[tuple[str, int, Ask]] = []  # (arm, number, ask) that users' trials still lack
+        self.unwritten: list[tuple[str, int, Ask]] = []  # (arm, number, ask) that given trials still lack
         self._spec = search.spec
         self._studies: dict[str, ArmStudy] = {}
         self._running: dict[str, set[int]] = {}  # per arm: numbers without an end
@@ -40,9 +41,10 @@ class Desk:
         for arm in search.spec.arms:
             rows = history_of_arm(connection, search_id, arm)
             ended += [(row.ended_event, arm, row) for row in rows if row.ended_event is not None]
-            records = desk._complete_records(arm, rows)
-            desk._studies[arm] = ArmStudy.rebuild(search.spec, arm, records, search.trivial)
-            desk._running[arm] = {record.number for record in records if record.outcome is None}
+            desk._studies[arm] = ArmStudy(search.spec, arm, search.trivial)
+            desk._running[arm] = set()
+            for row in rows:
+                desk._restore(arm, row)
         for _, arm, row in sorted(ended, key=lambda end: end[0]):
             desk._note_growth(arm, row)
         return desk
@@ -53,12 +55,14 @@ class Desk:
             if self._trivial is None:
                 self._learn_trivial(require_search(connection, self.search_id).trivial)
             for event in events:
-                if event.data.get("origin") == "enqueued":
+                if (is_given := event.data.get("origin") in GIVEN) or event.kind in ENDED:
                     assert event.trial_id is not None
-                    self._place(event.data["arm"], history_row(connection, event.trial_id))
-                elif event.kind in ENDED:
-                    assert event.trial_id is not None
-                    self._tell(event.data["arm"], history_row(connection, event.trial_id))
+                    row = history_row(connection, event.trial_id)
+                    if is_given:
+                        self._place(event.data["arm"], row)
+                    if event.kind in ENDED:
+                        self._tell(event.data["arm"], row)
+                        self._note_growth(event.data["arm"], row)
                 self.told = event.number
 
     def propose(self, arm: str) -> tuple[list[Proposal], bool, AskedAfter]:
@@ -76,15 +80,14 @@ class Desk:
         return proposals, answer.accepted is not None, asked_after
 
     def _tell(self, arm: str, row: HistoryRow) -> None:
-        outcome = record_of(self._spec, row).outcome
-        assert outcome is not None, "its event says that it has ended"
+        outcome = end_of(self._spec, row)
+        assert outcome is not None, "it has ended"
         self._studies[arm].tell(row.number, outcome)
         self._running[arm].discard(row.number)
-        self._note_growth(arm, row)
 
     def _note_growth(self, arm: str, row: HistoryRow) -> None:
         if self._spec.allocation == "adaptive":
-            outcome = record_of(self._spec, row).outcome
+            outcome = end_of(self._spec, row)
             values = outcome.values if outcome else ()
             self.growth.note(arm, row.spending, values, self._spec.reference_point(self._trivial))
 
@@ -95,34 +98,38 @@ class Desk:
             study.trivial = trivial
 
     def _place(self, arm: str, row: HistoryRow) -> None:
-        """Give a user's trial its place in the study."""
-        assert row.architecture is not None, "only a legal architecture can be enqueued"
+        """Give a trial that no study proposed its place in one."""
+        assert row.architecture is not None, "only a legal architecture can be given"
         asked_lr = self._spec.arms[arm].lr_values or row.lr  # of a list, a trial that has ended keeps the best alone
         proposal = self._studies[arm].enqueue(row.architecture, asked_lr)
         assert proposal.number == row.number, "numbers are taken in order"
         self.unwritten.append((arm, row.number, proposal.ask))
         self._running[arm].add(row.number)
 
-    def _complete_records(self, arm: str, rows: list[HistoryRow]) -> list[Record]:
-        """The arm's history for the optimizer; a user's trial that never got its place gets it here."""
-        records: list[Record] = []
-        for row in rows:
-            if row.ask is None:
-                self._studies[arm] = ArmStudy.rebuild(self._spec, arm, records, self._trivial)
-                self._running[arm] = set()
-                self._place(arm, row)
-                row = row.model_copy(update={"ask": self.unwritten[-1][2]})
-            records.append(record_of(self._spec, row))
-        return records
+    def _restore(self, arm: str, row: HistoryRow) -> None:
+        """Write the arm's next row back into its study; a given trial that never got its place gets it here."""
+        has_ended = not TRIAL_TRANSITIONS[row.state]
+        if row.ask is None:
+            self._place(arm, row)
+            if has_ended:
+                self._tell(arm, row)
+        else:
+            self._studies[arm].restore(record_of(self._spec, row))
+            self._running[arm] |= set() if has_ended else {row.number}
 
 
 def record_of(search: Search, row: HistoryRow) -> Record:
     """A trial's row as the optimizer wants it."""
+    assert row.ask is not None, "every trial that the optimizer saw has one"
+    return Record(number=row.number, ask=row.ask, outcome=end_of(search, row))
+
+
+def end_of(search: Search, row: HistoryRow) -> Outcome | None:
+    """How a trial ended; None while it has not."""
     values: list[float | None] = []
     errors: tuple[float | None, ...] = ()
     if row.state is TrialState.COMPLETED and row.costs is not None:
         names = [objective.name for objective in search.objectives]
         values = objective_values(names, row.costs, row.metrics)
         errors = standard_errors(names, row.lr, row.replicates or ())
-    assert row.ask is not None, "every trial that the optimizer saw has one"
-    return Record(number=row.number, ask=row.ask, outcome=outcome_of(row.state, row.reason, values, errors))
+    return outcome_of(row.state, row.reason, values, errors)

@@ -11,7 +11,7 @@ import structlog
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Connection, Database, DatabaseAway
 from nas_service.database.searches import arms_of, news_of_running_searches
-from nas_service.database.trials import set_ask
+from nas_service.database.trials import set_asks
 from nas_service.database.workers import live_workers
 from nas_service.domain.allocation import next_arm
 from nas_service.domain.states import TrialState
@@ -114,8 +114,7 @@ class Scheduler:
             desk.catch_up(connection)
         if desk.unwritten:
             with self._database.write() as connection:
-                for arm, number, ask in desk.unwritten:
-                    set_ask(connection, search_id, arm, number, ask)
+                set_asks(connection, search_id, desk.unwritten)
             desk.unwritten.clear()
         return desk
 

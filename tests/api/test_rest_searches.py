@@ -30,7 +30,7 @@ def test_a_submitted_search_is_stored_and_its_place_told(client: httpx.Client) -
     assert (stored["name"], stored["state"], stored["budget"]) == ("mine", "running", 4)
     assert [arm["name"] for arm in stored["arms"]] == ["hourglass", "plain"]
     assert stored["arms"][0] | {"trials": {}} == {
-        "name": "hourglass", "spent": 0, "budget": 4, "trials": {}, "exhausted": None,
+        "name": "hourglass", "spent": 0, "budget": 4, "trials": {}, "imported": 0, "exhausted": None,
     }  # fmt: skip
 
 

@@ -24,7 +24,10 @@ def test_the_openapi_document_lists_every_route(client: httpx.Client) -> None:
     search, trial, lease = "/searches/{search_id}", "/trials/{trial_id}", "/leases/{lease_id}"
     assert verbs == {
         *(("POST", path) for path in ("/searches", f"{search}/pause", f"{search}/resume", f"{search}/cancel")),
-        *(("POST", path) for path in (f"{search}/extend", f"{search}/trials", f"{trial}/network/pin")),
+        *(
+            ("POST", path)
+            for path in (f"{search}/extend", f"{search}/results", f"{search}/trials", f"{trial}/network/pin")
+        ),
         *(("GET", path) for path in ("/searches", search, f"{search}/front", f"{search}/plot", f"{search}/trials")),
         *(("GET", path) for path in (f"{search}/events", trial, f"{trial}/reports", f"{trial}/network", "/workers")),
         *(("POST", path) for path in ("/leases", f"{lease}/result", f"{lease}/release")),

@@ -3,10 +3,10 @@
 import csv
 from pathlib import Path
 
-from benchmarks.published_table import COLUMNS
 from nas_service.domain.architecture import TaskShape
 from nas_service.domain.costs import known_costs
 from nas_service.domain.published import published_arm
+from nas_service.domain.published_table import COLUMNS
 
 DIGITS = TaskShape(d_x=64, d_y=64)
 BUDGET = "bs128_ep2"

@@ -3,7 +3,8 @@ import io
 
 import pytest
 
-from nas_service.analysis.tables import COLUMNS, csv_line, csv_lines
+from nas_service.analysis.tables import csv_line, csv_lines
+from nas_service.domain.finding import COLUMNS
 from nas_service.domain.trial import Trial
 from tests.builders import a_trial
 

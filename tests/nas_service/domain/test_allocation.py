@@ -92,3 +92,13 @@ def test_without_a_reference_nothing_grows() -> None:
     growth = Growth(OBJECTIVES)
     growth.note("hourglass", 1.0, (1e3, 12.0), (1e6, None))
     assert growth.rate("hourglass") == 0
+
+
+def test_what_was_imported_raises_the_front_and_no_rate() -> None:
+    growth = Growth(OBJECTIVES)
+    growth.note("hourglass", 0.0, (1e3, 20.0))  # before the reference is known
+    assert growth.rate("hourglass") == float("inf")
+    growth.note("hourglass", 1.0, (1e3, 19.0), REFERENCE)
+    growth.note("plain", 1.0, (1e3, 21.0), REFERENCE)
+    assert growth.rate("hourglass") == 0
+    assert growth.rate("plain") == pytest.approx(3.0)  # 1 dB over 3 decades of weights

@@ -149,3 +149,25 @@ def test_a_searched_learning_rate_must_be_said_and_a_fixed_one_need_not() -> Non
         an_arm(lr=[1e-3, 1e-2]).fixed_or(None)
     with pytest.raises(ValueError, match=r"this arm trains lr 0\.002"):
         an_arm(lr=2e-3).fixed_or(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "faulty"),
+    [
+        ({}, (65, 4, 1, 1e-3), set()),
+        ({}, (128, 32, 4, 1e-2), set()),
+        ({}, (64, 33, 5, 2e-2), {"d_z", "d_h", "depth", "lr"}),
+        ({}, (65, 70, 1, 1e-3), {"d_h"}),
+        ({}, (65, 4, 1, 0.0009996), set()),  # 1e-3 to 3 digits
+        ({"lr": 2e-3}, (65, 4, 1, 2.001e-3), set()),
+        ({"lr": 2e-3}, (65, 4, 1, 3e-3), {"lr"}),
+        ({"lr": [1e-3, 2e-3, 4e-3]}, (65, 4, 1, 2e-3), set()),
+        ({"lr": [1e-3, 2e-3, 4e-3]}, (65, 4, 1, 3e-3), {"lr"}),
+        ({"d_h": None, "d_h_ratio": [0.1, 0.5]}, (100, 10, 1, 1e-3), set()),
+        ({"d_h": None, "d_h_ratio": [0.1, 0.5]}, (100, 9, 1, 1e-3), {"d_h"}),
+    ],
+)
+def test_what_lies_outside_of_an_arm_is_named_by_field(
+    changes: dict[str, object], shape: tuple[int, int, int, float], faulty: set[str]
+) -> None:
+    assert set(an_arm(**changes).faults_of(*shape)) == faulty

@@ -3,6 +3,7 @@ from itertools import product
 import pytest
 
 from nas_service.domain.states import (
+    FIRST_STATES,
     SEARCH_TRANSITIONS,
     TRIAL_TRANSITIONS,
     FailureReason,
@@ -48,6 +49,10 @@ def test_ended_trials_and_searches_have_no_way_on() -> None:
     assert ended == set(TrialState) - {TrialState.QUEUED, TrialState.LEASED}
     assert not SEARCH_TRANSITIONS[SearchState.CANCELLED]
     assert not SEARCH_TRANSITIONS[SearchState.FAILED]
+
+
+def test_a_trial_begins_queued_refused_or_imported() -> None:
+    assert {TrialState.QUEUED, TrialState.REFUSED, TrialState.COMPLETED} == FIRST_STATES
 
 
 def test_an_illegal_step_says_what_is_possible() -> None:
