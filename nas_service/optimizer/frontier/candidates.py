@@ -25,18 +25,19 @@ class Configurations:
     rows: Floats  # (n, P), not a number where the branch lacks the parameter
     costs: Points  # (n, m), not a number where the objective is unknown
     params: Sequence[Params]  # n times a value for every parameter of the space
+    own: Sequence[Params]  # of these, the parameters of the branch
 
     def __len__(self) -> int:
         return len(self.params)
 
     def at(self, place: int) -> "Configurations":
         """One of them."""
-        return Configurations(self.rows[[place]], self.costs[[place]], [self.params[place]])
+        return Configurations(self.rows[[place]], self.costs[[place]], [self.params[place]], [self.own[place]])
 
     def and_also(self, others: "Configurations") -> "Configurations":
         """These, then the others."""
         rows, costs = np.vstack([self.rows, others.rows]), np.vstack([self.costs, others.costs])
-        return Configurations(rows, costs, [*self.params, *others.params])
+        return Configurations(rows, costs, [*self.params, *others.params], [*self.own, *others.own])
 
 
 class Candidates:
@@ -107,7 +108,7 @@ class Candidates:
         active = np.where(branch[:, None] < 0, True, self._branches.active[branch])  # (n, P)
         rows = np.where(active, rows, np.nan)
         unknown = [math.nan] * len(self._axes)
-        legal, told, tried = list[int](), list[list[float]](), set(self._tried)
+        legal, own, told, tried = list[int](), list[Params](), list[list[float]](), set(self._tried)
         for number, key in enumerate(_keys(rows)):
             if key in tried:
                 continue
@@ -123,8 +124,9 @@ class Candidates:
                 costs = unknown
             tried.add(key)
             legal.append(number)
+            own.append(params)
             told.append(costs)
-        return Configurations(rows[legal], self._axes.points(told), [proposals[number] for number in legal])
+        return Configurations(rows[legal], self._axes.points(told), [proposals[number] for number in legal], own)
 
     def _with_fixed(self, rows: Floats) -> Floats:
         return np.where(np.isnan(self._fixed_row), rows, self._fixed_row)

@@ -49,7 +49,11 @@ class FrontierSampler(BaseSampler):
 
     The first trials are random. Then every objective that `costs` does not name is predicted by a Gaussian process, and
     the expected hypervolume improvement is exact for 2 or 3 objectives, quasi-Monte Carlo for more. What the sampler
-    proposes is a function of the study's trials and the seed; it proposes nothing twice.
+    proposes is a function of the study's trials and the seed; it proposes nothing twice while something new is found.
+
+    Which parameters belong together, and which values lead to them, is learned from the trials (see `branches`). So are
+    ranges that depend on other parameters (`suggest_int("d_h", 1, d_z - 1)`): until they are known well, a proposal may
+    miss, and the parameter is then random; a constraint that says the same is exact.
 
     Running trials count as if they had reached what is expected of them. Pruned trials make their neighbourhood less
     attractive. Constraints that trials set (`trial.set_constraint`) and that are not among `constraints` are predicted.
@@ -76,7 +80,8 @@ class FrontierSampler(BaseSampler):
 
         Args:
             costs: for the index of each known objective, a function of a trial's parameters (all of its branch, and
-                `constants`) that gives exactly the value that the trial will be told.
+                `constants`) that gives exactly the value that the trial will be told. It may raise a KeyError for
+                parameters that are not there: such a configuration is not proposed.
             reference_point: for each objective the worst value that counts, in the unit of the values told. Where it is
                 None: of a known cost the largest among the completed trials, of any other objective the value that the
                 best 70 % of the first completed trials reached (as many as were random). Give it where you know it:
@@ -86,8 +91,8 @@ class FrontierSampler(BaseSampler):
             constants: added to the parameters that `costs` and `constraints` are called with.
             constraints: functions like `costs`; above 0 means that the configuration must not be proposed. A completed
                 trial that violates one (it was enqueued, or the study knows better) is learned from no more than that.
-            n_startup_trials: random trials before the first prediction; None: 3 more than there are parameters, at
-                least 6.
+            n_startup_trials: random trials before the first prediction, at least 1; None: 3 more than there are
+                parameters, at least 6. Choices that no trial has had come first, up to 3 times as many.
             seed: of all draws; None for an unforeseeable one.
             fits: shared by samplers that take turns on a study, so that nothing is fitted twice.
         """
@@ -112,8 +117,8 @@ class FrontierSampler(BaseSampler):
         """A value for every parameter of the space; none when nothing new was found.
 
         Raises:
-            ValueError: when a cost function fails or differs from a value that was told, or `costs` or
-                `reference_point` do not fit the study's objectives.
+            ValueError: when a cost function or a constraint fails, a cost differs from what was told, or `costs`
+                or `reference_point` do not fit the study's objectives.
         """
         if not search_space:
             return {}
@@ -132,9 +137,8 @@ class FrontierSampler(BaseSampler):
 
     def _note(self, study: Study, trial: FrozenTrial, chosen: Configurations) -> None:
         """Remember what a trial was given: others may ask before it has suggested all of it."""
-        for row, params in zip(chosen.rows, chosen.params, strict=True):
-            absent = {name for name, place in zip(sorted(params), row, strict=False) if np.isnan(place)}
-            self._proposed[_name(study, trial)] = {k: v for k, v in params.items() if k not in absent}
+        for own in chosen.own:
+            self._proposed[_name(study, trial)] = own
         while len(self._proposed) > PROPOSALS_REMEMBERED:
             self._proposed.popitem(last=False)
 
@@ -146,14 +150,7 @@ def _name(study: Study, trial: FrozenTrial) -> tuple[str, int]:
 class _Ask:
     """One choice: what the history says of the candidates that are drawn."""
 
-    def __init__(
-        self,
-        sampler: FrontierSampler,
-        study: Study,
-        trial: FrozenTrial,
-        space: Space,
-        fixed: Params,
-    ) -> None:
+    def __init__(self, sampler: FrontierSampler, study: Study, trial: FrozenTrial, space: Space, fixed: Params) -> None:
         """Read the history.
 
         Args:

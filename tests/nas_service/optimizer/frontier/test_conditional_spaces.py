@@ -13,7 +13,7 @@ from nas_service.optimizer.frontier.encoding import Params
 
 from .builders import CountingSampler, Objective, a_study, repeated
 
-SEEDS = range(3)
+SEEDS = range(2)
 
 
 def by_family(trial: Trial) -> tuple[float, float]:
@@ -76,7 +76,7 @@ def cost_by_range(params: Params) -> float:
     return params["d_z"] * params["d_h"]
 
 
-def run(objective: Objective, cost: Any, seed: int, n_trials: int = 40, **given: Any) -> tuple[Study, CountingSampler]:
+def run(objective: Objective, cost: Any, seed: int, n_trials: int = 35, **given: Any) -> tuple[Study, CountingSampler]:
     sampler = CountingSampler({0: cost}, cost_scale="log", seed=seed, **given)
     study = a_study(sampler)
     study.optimize(objective, n_trials=n_trials)
@@ -110,7 +110,7 @@ def test_every_number_of_layers_is_tried_and_the_best_is_found(seed: int) -> Non
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_better_branch_is_found(seed: int) -> None:
     families = [trial.params["family"] for trial in run(by_family, cost_by_family, seed)[0].trials]
-    assert families[-20:].count("b") > 10
+    assert families[-15:].count("b") > 7
 
 
 @pytest.mark.parametrize("seed", SEEDS)
