@@ -21,6 +21,10 @@ STANDARD_ERRORS = "standard_errors"  # user attribute of a trial: one for each o
 TOLERANCE = 1e-6  # relative, between a cost that was told and the cost function's
 
 
+class LacksParameterError(ValueError):
+    """A function of a configuration asked for a parameter that it does not have."""
+
+
 class Axes:
     """Directions, known costs and their scale."""
 
@@ -41,16 +45,19 @@ class Axes:
     def __len__(self) -> int:
         return len(self._signs)
 
-    def costs_of(self, configurations: Sequence[Params]) -> Points:
-        """Known costs (n, m); not a number where the objective is unknown.
+    def costs_told(self, params: Params) -> list[float]:
+        """What a trial with these parameters will be told (m); not a number where the objective is unknown.
 
         Raises:
-            ValueError: when a cost function fails or gives what has no place on the axis.
+            ValueError: when a cost function fails or gives what has no place on the axis; `LacksParameterError` when it
+                asks for a parameter that is not there.
         """
-        points = np.full((len(configurations), len(self)), np.nan)
-        for index in self._costs:
-            points[:, index] = self._on_axis(index, [self._cost(index, params) for params in configurations])
-        return points
+        return [self._cost(index, params) if index in self._costs else math.nan for index in range(len(self))]
+
+    def points(self, told: Sequence[Sequence[float]]) -> Points:
+        """Values or costs as told, on the axes (n, m)."""
+        values = np.array(told, dtype=np.float64).reshape(-1, len(self))
+        return np.column_stack([self._on_axis(index, values[:, index]) for index in range(len(self))])
 
     def values_of(self, trials: Sequence[FrozenTrial]) -> Points:
         """What completed trials were told (n, m).
@@ -58,15 +65,15 @@ class Axes:
         Raises:
             ValueError: when a cost is not what the cost function says.
         """
-        told = np.array([trial.values for trial in trials], dtype=np.float64).reshape(-1, len(self))
-        for index in self._costs:
-            for trial, value in zip(trials, told[:, index].tolist(), strict=True):
-                if not math.isclose(cost := self._cost(index, trial.params), value, rel_tol=TOLERANCE, abs_tol=1e-12):
+        for trial in trials:
+            for index in self._costs:
+                cost, value = self._cost(index, trial.params), trial.values[index]
+                if not math.isclose(cost, value, rel_tol=TOLERANCE, abs_tol=1e-12):
                     raise ValueError(
                         f"trial {trial.number} was told {value} for objective {index}, and costs[{index}] gives {cost} "
                         f"for its parameters {trial.params}; make the function give what the study is told"
                     )
-        return np.column_stack([self._on_axis(index, told[:, index]) for index in range(len(self))])
+        return self.points([trial.values for trial in trials])
 
     def noise_of(self, trials: Sequence[FrozenTrial], index: int) -> Floats:
         """Known variance (n,) of the values of an unknown objective; 0 where a trial does not say.
@@ -82,13 +89,19 @@ class Axes:
         """The worst values that count (m,) as far as they are given; not a number where they are not.
 
         Raises:
-            ValueError: when there is not one for each objective.
+            ValueError: when there is not one for each objective, or one has no place on its axis.
         """
         given = [None] * len(self) if given is None else given
         if len(given) != len(self):
             raise ValueError(f"reference_point needs {len(self)} values, one for each objective (got {len(given)})")
+        for index, value in enumerate(given):
+            if value is not None and not (math.isfinite(value) and (value > 0 or not self._is_log(index))):
+                raise ValueError(
+                    f"reference_point[{index}] has no place on the axis of objective {index} (got {value})"
+                )
         worst = [np.nan if value is None else value for value in given]
-        return np.array([self._on_axis(index, [value])[0] for index, value in enumerate(worst)])
+        reference: Floats = self.points([worst])[0]
+        return reference
 
     def ruled_reference(self, values: Points, startup: int, quantile: float) -> Floats:
         """The worst values that count (m,) by the rule of `FrontierSampler`, from those reached (n, m)."""
@@ -96,19 +109,31 @@ class Axes:
         worst[self.unknown] = np.quantile(values[:startup, self.unknown], quantile, axis=0)
         return worst
 
-    def _on_axis(self, index: int, values: Sequence[float] | Floats) -> Floats:
-        axis = np.asarray(values, dtype=np.float64)
-        if index in self._costs and self._scale == "log":
-            if np.any(axis <= 0):
-                raise ValueError(f"costs[{index}] must be above 0 on a log scale (got {axis.min()})")
-            axis = np.log10(axis)
-        return self._signs[index] * axis
+    def _on_axis(self, index: int, values: Floats) -> Floats:
+        axis: Floats = self._signs[index] * (np.log10(values) if self._is_log(index) else values)
+        return axis
+
+    def _is_log(self, index: int) -> bool:
+        return index in self._costs and self._scale == "log"
 
     def _cost(self, index: int, params: Params) -> float:
-        try:
-            cost = float(self._costs[index](self._constants | params))
-        except Exception as error:
-            raise ValueError(f"costs[{index}] failed with {error!r} for the parameters {params}") from error
+        cost = value_of(f"costs[{index}]", self._costs[index], self._constants | params)
         if not math.isfinite(cost):
             raise ValueError(f"costs[{index}] must be finite (got {cost} for the parameters {params})")
+        if cost <= 0 and self._is_log(index):
+            raise ValueError(f"costs[{index}] must be above 0 on a log scale (got {cost} for the parameters {params})")
         return cost
+
+
+def value_of(name: str, function: Function, configuration: Params) -> float:
+    """What a user's function says of a configuration.
+
+    Raises:
+        LacksParameterError: when it asked for a parameter that the configuration does not have (a KeyError).
+        ValueError: when it failed otherwise.
+    """
+    try:
+        return float(function(configuration))
+    except Exception as error:
+        kind = LacksParameterError if isinstance(error, KeyError) else ValueError
+        raise kind(f"{name} failed with {error!r} for the parameters {configuration}") from error

@@ -49,12 +49,11 @@ class Fits:
     def of(self, x: Floats, y: Floats, noise: Floats) -> Hyperparameters:
         """The hyperparameters for standardised observations, see `gaussian_process.fit`."""
         key = b"".join(np.ascontiguousarray(part).tobytes() for part in (x, y, noise))
-        if key not in self._held:
-            self._held[key] = fit(x, y, noise)
-            if len(self._held) > self._capacity:
-                self._held.popitem(last=False)
-        self._held.move_to_end(key)
-        return self._held[key]
+        found = self._held.pop(key, None) or fit(x, y, noise)  # no step of which another thread could spoil
+        self._held[key] = found
+        if len(self._held) > self._capacity:
+            self._held.popitem(last=False)
+        return found
 
 
 class Belief:
@@ -109,15 +108,18 @@ class Belief:
 class Chance:
     """The probability that a number, of which some values are known, is not above 0."""
 
-    def __init__(self, fits: Fits, features: Floats, values: Floats, origin: float) -> None:
-        """Learn from observations (n, D), (n,); far from all of them the number is believed to be `origin`."""
+    def __init__(self, fits: Fits, features: Floats, values: Floats, origin: float | None = None) -> None:
+        """Learn from observations (n, D), (n,).
+
+        Far from all of them the number is believed to be `origin`; None for their mean.
+        """
         noise = np.zeros(len(values))
         self._belief = Belief(fits, Observations(features, values, noise), gap=np.zeros(len(values)), origin=origin)
 
-    def __call__(self, features: Floats) -> Floats:
-        """At places (q, D): (q,)."""
+    def __call__(self, features: Floats, more: Floats | float = 0.0) -> Floats:
+        """At places (q, D), of the number and `more` (q,): (q,)."""
         mean, deviation = self._belief.predict(features)
-        return np.asarray(ndtr(-mean / deviation))
+        return np.asarray(ndtr(-(mean + more) / deviation))
 
 
 def behind_front(points: Points, front: Points) -> Floats:

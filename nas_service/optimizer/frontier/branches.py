@@ -1,9 +1,9 @@
 """The branches of a conditional space, learned from trials.
 
 A *branch* is a set of parameters that finished trials have suggested together; `if family == "a": suggest d_h ...`
-makes two. Which values lead to a branch is learned too: a categorical or whole-number parameter whose values never
-overlap between the branches that have it keeps, in each of them, to what was seen there. A space that is not
-conditional is one branch.
+makes two. Which values lead to a branch is learned too: any two branches are told apart by one parameter that both
+have and whose values never overlapped between them. A choice then leads to the branch that it was seen in, a number to
+the nearer one. A space that is not conditional is one branch.
 
 n: rows, P: parameters, b: branches.
 """
@@ -29,11 +29,19 @@ class Branches:
         patterns, branch = np.unique(~np.isnan(rows), axis=0, return_inverse=True)
         self.active = patterns if len(patterns) else np.ones((1, len(encoding.names)), dtype=np.bool_)  # (b, P)
         self.conditional = set(np.flatnonzero(~self.active.all(axis=0)).tolist())
-        self._choices, self._seen = encoding.choices, dict[int, list[Floats]]()
-        for column in encoding.choices.keys() | encoding.whole if len(patterns) > 1 else ():
-            seen = [np.unique(rows[branch == number, column]) for number in range(len(patterns))]
-            if self._leads(column, [places for places in seen if not np.isnan(places).any()]):
-                self._seen[column] = seen
+        self.leading = set[int]()  # columns that tell branches apart
+        self._chosen = dict[tuple[int, int], Floats]()  # (branch, column) -> the choices that lead there
+        self._low, self._high = np.full(self.active.shape, -np.inf), np.full(self.active.shape, np.inf)  # (b, P)
+        seen = [[np.unique(places) for places in rows[branch == number].T] for number in range(len(patterns))]
+        by_simplicity = sorted(
+            range(len(encoding.names)), key=lambda at: (at not in encoding.choices, encoding.sizes[at])
+        )
+        for one, other in combinations(range(len(patterns)), 2):
+            shared = [column for column in by_simplicity if self.active[one, column] and self.active[other, column]]
+            for column in shared:
+                if self._separate(encoding, column, (one, seen[one][column]), (other, seen[other][column])):
+                    self.leading.add(column)
+                    break
 
     def __len__(self) -> int:
         return len(self.active)
@@ -44,34 +52,33 @@ class Branches:
         return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
     def kept(self, rows: Floats, branch: Integers, rng: np.random.Generator) -> Floats:
-        """The rows (n, P) with the values that lead to their branches (n,)."""
-        rows = rows.copy()
-        for column, seen in self._seen.items():
-            for number, places in enumerate(seen):
-                here = branch == number
-                if np.isnan(places).any():
-                    continue
-                if column in self._choices:
-                    astray = here & ~np.isin(rows[:, column], places)
-                    rows[astray, column] = rng.choice(places, size=int(astray.sum()))
-                else:
-                    rows[here, column] = rows[here, column].clip(places[0], places[-1])
+        """The rows (n, P) with the values that lead to their branches (n,), -1 for an unknown one."""
+        known = (branch >= 0)[:, None]
+        rows = np.where(known, rows.clip(self._low[branch], self._high[branch]), rows)
+        for (number, column), places in self._chosen.items():
+            astray = (branch == number) & ~np.isin(rows[:, column], places)
+            rows[astray, column] = rng.choice(places, size=int(astray.sum()))
         return rows
 
     def admits(self, rows: Floats) -> NDArray[np.bool_]:
         """Which branches (n, b) the values of rows (n, P) lead to; what is not a number there leads to all."""
-        admitted = np.ones((len(rows), len(self)), dtype=np.bool_)
-        for column, seen in self._seen.items():
-            at = rows[:, column]
-            for number, places in enumerate(seen):
-                if not np.isnan(places).any():
-                    leads = np.isin(at, places) if column in self._choices else (places[0] <= at) & (at <= places[-1])
-                    admitted[:, number] &= leads | np.isnan(at)
+        astray = (rows[:, None, :] < self._low) | (rows[:, None, :] > self._high)  # (n, b, P)
+        admitted: NDArray[np.bool_] = np.logical_not(astray.any(axis=2))
+        for (number, column), places in self._chosen.items():
+            admitted[:, number] &= np.isin(rows[:, column], places) | np.isnan(rows[:, column])
         return admitted
 
-    def _leads(self, column: int, seen: Sequence[Floats]) -> bool:
-        """Whether the places of a parameter differ between all branches that have it."""
-        pairs = list(combinations(seen, 2))
-        if column in self._choices:
-            return bool(pairs) and not any(np.isin(one, other).any() for one, other in pairs)
-        return bool(pairs) and not any(one[0] <= other[-1] and other[0] <= one[-1] for one, other in pairs)
+    def _separate(self, encoding: Encoding, column: int, one: tuple[int, Floats], other: tuple[int, Floats]) -> bool:
+        """Tell two branches apart by what was seen of a parameter in each, if that is possible."""
+        (lower, below), (upper, above) = sorted([one, other], key=lambda seen: float(seen[1][0]))
+        if column in encoding.choices:
+            if np.isin(below, above).any():
+                return False
+            self._chosen[lower, column], self._chosen[upper, column] = below, above
+            return True
+        if below[-1] >= above[0]:
+            return False
+        high, low = encoding.divided(column, float(below[-1]), float(above[0]))
+        self._high[lower, column] = min(self._high[lower, column], high)
+        self._low[upper, column] = max(self._low[upper, column], low)
+        return True

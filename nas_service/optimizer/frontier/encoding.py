@@ -6,6 +6,7 @@ says so), or the number of its choice. Places of parameters that a configuration
 n: rows, P: parameters, D: features.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
@@ -29,7 +30,8 @@ def union(spaces: Iterable[Mapping[str, BaseDistribution]]) -> dict[str, BaseDis
             if held == new or type(held) is not type(new):
                 continue
             if isinstance(held, IntDistribution) and isinstance(new, IntDistribution):
-                joined[name] = IntDistribution(min(held.low, new.low), max(held.high, new.high), held.log, held.step)
+                step = math.gcd(held.step, new.step, held.low - new.low)  # on which the values of both lie
+                joined[name] = IntDistribution(min(held.low, new.low), max(held.high, new.high), held.log, step)
             elif isinstance(held, FloatDistribution) and isinstance(new, FloatDistribution):
                 low, high = min(held.low, new.low), max(held.high, new.high)
                 joined[name] = FloatDistribution(low, high, held.log, held.step)
@@ -47,11 +49,7 @@ class Encoding:
             for column, distribution in enumerate(self._distributions)
             if isinstance(distribution, CategoricalDistribution)
         }
-
-    @property
-    def whole(self) -> Set[int]:
-        """The columns of whole-number parameters."""
-        return {column for column, found in enumerate(self._distributions) if isinstance(found, IntDistribution)}
+        self.sizes = [_size(distribution) for distribution in self._distributions]  # how many values each column has
 
     def rows(self, configurations: Sequence[Mapping[str, Any]]) -> Floats:
         """The rows (n, P) of configurations."""
@@ -77,6 +75,39 @@ class Encoding:
         for column, choices in self.choices.items():
             rows[:, column] = rng.integers(choices, size=count)
         return rows
+
+    def limits(self, spaces: Sequence[Mapping[str, BaseDistribution]]) -> list[tuple[int, float, Floats]]:
+        """What differs among the ranges that numeric parameters had in some trials.
+
+        Returns:
+            A column, 1.0 for the highest or -1.0 for the lowest place, and these (n,), not a number where a trial
+            lacked the parameter.
+        """
+        found = []
+        for column, (name, distribution) in enumerate(zip(self.names, self._distributions, strict=True)):
+            if isinstance(distribution, Numeric) and not distribution.single():
+                ranges = [space.get(name) for space in spaces]
+                for side, end in ((1.0, "high"), (-1.0, "low")):
+                    values = [np.nan if had is None else float(getattr(had, end)) for had in ranges]
+                    if len({value for value in values if value == value}) > 1:
+                        found.append((column, side, _places(distribution, values)))
+        return found
+
+    def divided(self, column: int, below: float, above: float) -> tuple[float, float]:
+        """Two places of a numeric parameter that divide what lies between two others, the middle going to the lower."""
+        distribution = self._distributions[column]
+        assert isinstance(distribution, Numeric)
+        if distribution.step is None:
+            return (below + above) / 2, (below + above) / 2
+        low, high = _nearest(distribution, np.array([below, above]))
+        last = low + distribution.step * (round((high - low) / distribution.step) // 2)
+        ends = _places(distribution, [last, last + distribution.step]).tolist()
+        return ends[0], ends[1]
+
+    def every(self) -> Floats:
+        """All rows (n, P) of a space without continuous parameters."""
+        columns = [_every_place(distribution) for distribution in self._distributions]
+        return np.stack(np.meshgrid(*columns, indexing="ij"), axis=-1).reshape(-1, len(columns))
 
     def moved(self, rows: Floats, scale: float, rng: np.random.Generator) -> Floats:
         """Rows (n, P) after a Gaussian step in about half of their parameters, at least one; choices are drawn anew."""
@@ -104,6 +135,23 @@ class Encoding:
             if column in conditional:
                 columns.append(np.isnan(places))
         return np.array(columns, dtype=np.float64).reshape(len(columns), len(rows)).T
+
+
+def _size(distribution: BaseDistribution) -> float:
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    assert isinstance(distribution, Numeric)
+    if distribution.step is None:
+        return 1 if distribution.single() else math.inf
+    return 1 + round((distribution.high - distribution.low) / distribution.step)
+
+
+def _every_place(distribution: BaseDistribution) -> Floats:
+    if isinstance(distribution, CategoricalDistribution):
+        return np.arange(len(distribution.choices), dtype=np.float64)
+    assert isinstance(distribution, Numeric)
+    steps = np.arange(_size(distribution)) * (distribution.step or 0)
+    return _places(distribution, (distribution.low + steps).tolist())
 
 
 def _places(distribution: BaseDistribution, values: Sequence[Any]) -> Floats:

@@ -87,7 +87,7 @@ def fit(x: Floats, y: Floats, known_noise: Floats) -> Hyperparameters:
     squares = np.ascontiguousarray(np.moveaxis(squares, 2, 0))  # (D, n, n)
     linear = (x - 0.5) @ (x - 0.5).T
     priors = np.array([LENGTH_PRIOR] * dimensions + [VARIANCE_PRIOR, TREND_PRIOR, NOISE_PRIOR])
-    priors[:dimensions, 0] += 0.5 * np.log(dimensions)  # distances in the cube grow with its dimension
+    priors[:dimensions, 0] += 0.5 * np.log(max(dimensions, 1))  # distances in the cube grow with its dimension
     bounds = [(np.log(0.05), np.log(50.0))] * dimensions + [(np.log(1e-3), np.log(1e3))] * 2
     bounds += [(float(np.log(NOISE_BOUNDS[0])), float(np.log(NOISE_BOUNDS[1])))]
 

@@ -3,7 +3,7 @@
 n: completed trials, m: objectives, P: parameters, D: features, q: candidates.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ class History:
     values: Points  # (n, m)
     noise: Mapping[int, Floats]  # by unknown objective: known variance of each value (n,)
     violations: Mapping[str, Floats]  # by constraint that trials set: (n,), not a number where a trial did not
+    # ranges that depend on other parameters: column, 1.0 for the highest or -1.0 for the lowest place, these (n,)
+    limits: Sequence[tuple[int, float, Floats]]
     pruned_rows: Floats
     running_rows: Floats
     running_costs: Points  # not a number where the objective is unknown
@@ -63,6 +65,10 @@ class Outlook:
         self._chances = [
             Chance(fits, x[~np.isnan(row)], row[~np.isnan(row)], origin=0.0) for row in history.violations.values()
         ]
+        self._limits = [
+            (column, side, Chance(fits, x[~np.isnan(ends)], -side * ends[~np.isnan(ends)]))
+            for column, side, ends in history.limits
+        ]
         if len(history.pruned_rows):
             tried = np.vstack([x, features_of(history.pruned_rows)])
             ends = np.repeat([COMPLETED, PRUNED], [len(x), len(history.pruned_rows)])
@@ -77,4 +83,7 @@ class Outlook:
         gain = expected_improvement(Beliefs(mean, deviation), self._front, self._reference, self._seed)
         for chance in self._chances:
             gain = gain * chance(x)
+        for column, side, chance in self._limits:
+            places = candidates.rows[:, column]
+            gain = gain * np.where(np.isnan(places), 1.0, chance(x, side * places))
         return gain

@@ -4,7 +4,7 @@ import pytest
 
 from nas_service.domain.costs import Costs
 from nas_service.domain.objectives import Objective
-from nas_service.domain.trial import duplicate_key, objective_values, trial_points
+from nas_service.domain.trial import duplicate_key, objective_values, standard_errors, trial_points
 from tests.builders import a_trial, an_architecture
 
 COSTS = Costs(parameters_trainable=1, parameters_stored=2, parameters_in_memory=3, macs=4, bytes_stored=5)
@@ -44,3 +44,17 @@ def test_trials_become_points_to_be_minimised() -> None:
 def test_an_unmeasured_objective_is_not_a_number() -> None:
     points = trial_points([a_trial(metrics={"eval": {}})], [Objective(name="macs"), Objective(name="ssim")])
     assert math.isnan(points[0, 1])
+
+
+def replicate(psnr_db: float | None, lr: float = 1e-3) -> dict[str, object]:
+    return {"lr": lr, "metrics": None if psnr_db is None else {"eval": {"psnr_db": psnr_db}}}
+
+
+def test_the_standard_error_is_of_the_mean_over_the_replicates_of_the_best_learning_rate() -> None:
+    replicates = [replicate(20.0), replicate(22.0), replicate(99.0, lr=1e-2), replicate(None)]
+    assert standard_errors(["macs", "psnr_db"], 1e-3, replicates) == (None, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("replicates", [[], [replicate(20.0)], [replicate(20.0), replicate(None)]])
+def test_fewer_than_two_replicates_have_no_standard_error(replicates: list[dict[str, object]]) -> None:
+    assert standard_errors(["psnr_db"], 1e-3, replicates) == (None,)
