@@ -1,9 +1,11 @@
 """Non-domination and hypervolume, the same everywhere: on points to be minimised.
 
 `minimised` turns objectives into such points: maximised ones change their sign, log ones become log10. Definitions:
-Zitzler and Thiele, 1998. Costs: 2 objectives O(n log n), 3 objectives O(n k) for a front of k points.
+Zitzler and Thiele, 1998. Non-domination takes O(n log n) with 2 or 3 objectives (Kung, Luccio and Preparata, 1975), and
+O(n k) for a front of k points with more.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,7 +41,8 @@ def dominates(a: Points, b: Points) -> bool:
 def non_dominated(points: Points) -> NDArray[np.bool_]:
     """Mark the points (n, m) that no other point dominates; equal points keep one another. Returns (n,)."""
     unique, inverse = np.unique(points, axis=0, return_inverse=True)  # sorted by the first objective, then the next
-    keep = _front_of_sorted_pairs(unique) if points.shape[1] == 2 else _front_of_sorted(unique)
+    of_sorted = {2: _front_of_sorted_pairs, 3: _front_of_sorted_triples}.get(points.shape[1], _front_of_sorted)
+    keep = of_sorted(unique)
     result: NDArray[np.bool_] = keep[inverse.reshape(-1)]
     return result
 
@@ -58,6 +61,22 @@ def _front_of_sorted_pairs(points: Points) -> NDArray[np.bool_]:
         return np.zeros(0, dtype=np.bool_)
     best_before = np.concatenate(([np.inf], np.minimum.accumulate(points[:, 1])[:-1]))
     return np.asarray(points[:, 1] < best_before)
+
+
+def _front_of_sorted_triples(points: Points) -> NDArray[np.bool_]:
+    """Each point against the staircase that the earlier ones make of the other two objectives."""
+    keep = np.zeros(len(points), dtype=np.bool_)
+    second, third = list[float](), list[float]()  # corners of the staircase: one rises, the other falls
+    for row, (_, y, z) in enumerate(points.tolist()):
+        left = bisect_right(second, y)
+        if left and third[left - 1] <= z:
+            continue
+        keep[row] = True
+        first = end = bisect_left(second, y)
+        while end < len(second) and third[end] >= z:
+            end += 1
+        second[first:end], third[first:end] = [y], [z]
+    return keep
 
 
 def _front_of_sorted(points: Points) -> NDArray[np.bool_]:
