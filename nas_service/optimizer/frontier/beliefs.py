@@ -127,7 +127,9 @@ def behind_front(points: Points, front: Points) -> Floats:
     """
     extent = np.ptp(front, axis=0)
     extent[extent == 0] = 1.0
-    gaps = ((points[:, None, :] - front[None, :, :]) / extent).min(axis=2)  # (n, k)
+    gaps = np.full((len(points), len(front)), np.inf)  # one objective after the other: (n, k, m) would be slow
+    for column, places in zip((points / extent).T, (front / extent).T, strict=True):
+        np.minimum(gaps, column[:, None] - places[None, :], out=gaps)
     return np.asarray(gaps.max(axis=1).clip(min=0))
 
 
