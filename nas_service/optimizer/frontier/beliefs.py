@@ -86,6 +86,17 @@ class Belief:
         mean, deviation = self._process.predict(features)
         return mean * self._unit + self._origin, deviation * self._unit
 
+    def foresee(self, features: Floats) -> tuple[Floats, Floats]:
+        """Expected values at (q, D), and the standard deviation of what a trial there would make of them: (q,), (q,).
+
+        The second is below the deviation of the number itself where trials are noisy: one more of many trials at a
+        place would hardly move what is expected there (the knowledge gradient of Frazier, Powell and Dayanik, 2009).
+        Without it a sampler tries its best place again and again.
+        """
+        mean, deviation = self.predict(features)
+        noise = self._hyperparameters.noise * self._unit**2 + self._observed.noise.mean()
+        return mean, deviation**2 / np.sqrt(deviation**2 + noise)
+
     def believe(self, features: Floats) -> Floats:
         """Take the expected values at (q, D) as observed from now on, and give them (q,)."""
         values = self.mean(features)

@@ -67,7 +67,8 @@ def boxes_beyond(front: Points, reference: Floats) -> tuple[Points, Points]:
         reference: the worst values that count.
 
     Returns:
-        Lower and upper corners, (N, m) each; lower corners may be minus infinity. N <= k + 1 with two objectives, 2 k + 1 with three.
+        Lower and upper corners, (N, m) each; lower corners may be minus infinity. N <= k + 1 with two objectives,
+        2 k + 1 with three.
     """
     m = len(reference)
     if m == 1:
