@@ -1,8 +1,8 @@
 """Non-domination and hypervolume, the same everywhere: on points to be minimised.
 
 `minimised` turns objectives into such points: maximised ones change their sign, log ones become log10. Definitions:
-Zitzler and Thiele, 1998. Non-domination takes O(n log n) with 2 or 3 objectives (Kung, Luccio and Preparata, 1975), and
-O(n k) for a front of k points with more.
+Zitzler and Thiele, 1998. With 2 or 3 objectives both take O(n log n) steps (Kung, Luccio and Preparata, 1975; Fonseca,
+Paquete and Lopez-Ibanez, 2006); with more, non-domination takes O(n k) for a front of k points.
 """
 
 from bisect import bisect_left, bisect_right
@@ -97,10 +97,30 @@ def _volume_of_sorted_front(front: Points, reference: Points) -> float:
         heights = np.concatenate(([reference[1]], front[:-1, 1])) - front[:, 1]
         return float(np.sum((reference[0] - front[:, 0]) * heights))
     order = np.argsort(front[:, -1], kind="stable")
+    if front.shape[1] == 3:
+        return _volume_of_rising_triples(front[order], reference)
     levels = np.append(front[order, -1], reference[-1])
     volume = 0.0
     for rank in range(len(order)):
         thickness = levels[rank + 1] - levels[rank]
         if thickness > 0:
             volume += thickness * hypervolume(front[order[: rank + 1], :-1], reference[:-1])
+    return volume
+
+
+def _volume_of_rising_triples(front: Points, reference: Points) -> float:
+    """Each point adds an area to what the lower ones dominate of the first two objectives, from its level on."""
+    right, top, upper = reference.tolist()
+    first, second = list[float](), list[float]()  # corners of the staircase: one rises, the other falls
+    volume = 0.0
+    for x, y, level in front.tolist():
+        start = end = bisect_left(first, x)
+        at, height, area = x, second[start - 1] if start else top, 0.0
+        while end < len(first) and second[end] >= y:
+            area += (first[end] - at) * (height - y)
+            at, height = first[end], second[end]
+            end += 1
+        area += ((first[end] if end < len(first) else right) - at) * (height - y)
+        volume += area * (upper - level)
+        first[start:end], second[start:end] = [x], [y]
     return volume
