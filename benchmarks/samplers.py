@@ -34,7 +34,7 @@ SECTIONS = ("front", "objectives", "parallel", "noise", "asks", "tables")
 COUNTS = (20, 40, 60, 100, 200)  # trials after which the front is judged
 GP_TRIALS = 40  # of Optuna's Gaussian process, which takes seconds an ask beyond
 FINISHED, ASKS = (100, 1_000, 3_000), 50  # timed asks after so many trials
-IN_FLIGHT, TARGET = 8, 0.90  # the share whose price in trials is compared
+IN_FLIGHT, TARGETS = 8, (0.90, 0.95, 0.98)  # shares whose price in trials is compared
 NOISES_DB = (0.02, 0.1)  # the first is that of seeds
 LEAST_ROWS = 20  # of a table that `tables` takes
 CONVERGED = 0.005  # relative, between two searches for the dense front
@@ -110,23 +110,26 @@ def objectives_section(field: Field) -> Table:
 
 
 def parallel_section(field: Field) -> Table:
-    """The price of asking before the last trials are told."""
-    alone = field.entry("frontier", trials=100)
-    table = _table(f"{field.name}: frontier with asks in flight, completed trials, {field.seeds} seeds", "in flight")
-    for heading in (f"trials to {TARGET:.2f}", "times as many", "share after 40", "not reached by"):
+    """The price, in completed trials, of asking before the last ones are told."""
+    alone = field.entry("frontier", trials=160)
+    entries = (alone, replace(alone, in_flight=IN_FLIGHT))
+    found = [field.runs(entry) for entry in entries]
+    title = (
+        f"{field.name}: completed trials that the frontier sampler needs, mean ± standard error of {field.seeds} seeds"
+    )
+    table = _table(title, "share of the dense front")
+    for heading in ("one at a time", f"{IN_FLIGHT} in flight", "times as many", "never within", "of seeds"):
         table.add_column(heading, justify="right")
-    before: list[int] | None = None
-    for in_flight in (1, IN_FLIGHT):
-        runs = field.runs(replace(alone, in_flight=in_flight))
-        found = [run.trials_to(field.surrogate, TARGET * field.front.volume) for run in runs]
-        trials = [alone.trials if number is None else number for number in found]
-        before = before or trials
+    for target in TARGETS:
+        needed = [[run.trials_to(field.surrogate, target * field.front.volume) for run in runs] for runs in found]
+        trials = [[number or alone.trials for number in numbers] for numbers in needed]
+        never = sum(number is None for numbers in needed for number in numbers)
         table.add_row(
-            str(in_flight),
-            f"{_with_error(trials, 1)}",
-            f"{fmean(trials) / fmean(before):.2f}",
-            _with_error(field.shares(runs, 40)),
-            str(found.count(None)),
+            f"{target:.2f}",
+            *(_with_error(numbers, 1) for numbers in trials),
+            f"{fmean(trials[1]) / fmean(trials[0]):.2f}",
+            str(alone.trials) if never else "",
+            str(never) if never else "",
         )
     return table
 
