@@ -12,6 +12,7 @@ cutting into boxes: Yang, Emmerich, Deutz and Baeck, 2019 (arXiv 1904.12672).
 n: candidates, m: objectives, N: boxes.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,8 @@ def boxes_beyond(front: Points, reference: Floats) -> tuple[Points, Points]:
         reference: the worst values that count.
 
     Returns:
-        Lower and upper corners, (N, m) each; lower corners may be minus infinity. N <= k + 1 with two objectives.
+        Lower and upper corners, (N, m) each; lower corners may be minus infinity. N <= k + 1 with two objectives,
+        2 k + 1 with three.
     """
     m = len(reference)
     if m == 1:
@@ -81,21 +83,25 @@ def boxes_beyond(front: Points, reference: Floats) -> tuple[Points, Points]:
 
 
 def _swept(front: Points, reference: Floats) -> tuple[Points, Points]:
-    """Boxes of a front sorted by its last objective: a box of the others lasts until a point cuts it."""
-    open_since: dict[tuple[float, ...], float] = {}  # box of the other objectives -> where it began
-    closed: list[tuple[tuple[float, ...], float, float]] = []
-    level, m = -np.inf, len(reference)
-    for count in range(len(front) + 1):
-        below = front[:count, :-1]
-        lower, upper = boxes_beyond(np.unique(below[non_dominated(below)], axis=0), reference[:-1])
-        boxes = {tuple(box) for box in np.hstack([lower, upper]).tolist()}
-        for box in [box for box in open_since if box not in boxes]:
-            closed.append((box, open_since.pop(box), level))
-        open_since |= {box: level for box in boxes if box not in open_since}
-        level = float(front[count, -1]) if count < len(front) else float(reference[-1])
-    closed += [(box, since, level) for box, since in open_since.items()]
-    rows = np.array([(*box[: m - 1], since, *box[m - 1 :], until) for box, since, until in closed if since < until])
-    return rows[:, :m], rows[:, m:]
+    """Boxes of a front sorted by its last of three objectives.
+
+    Up to each level of that objective the points passed leave strips of the other two: from x to the next strip, below
+    y. A new point closes what it cuts off, so there are at most 2 k + 1 boxes.
+    """
+    x, y, since = [-np.inf], [float(reference[1])], [-np.inf]  # of the open strips, from left to right
+    rows: list[tuple[float, ...]] = []
+    for at, height, level in [*front.tolist(), (-np.inf, -np.inf, float(reference[2]))]:
+        first = max(0, bisect_right(x, at) - 1)  # the strip that the point lies in
+        end = first
+        while end < len(x) and y[end] > height:
+            right = x[end + 1] if end + 1 < len(x) else reference[0]
+            if since[end] < level:
+                rows.append((max(x[end], at), -np.inf, since[end], right, y[end], level))
+            end += 1
+        kept = int(x[first] < at)  # the strip's left part stays open
+        x[first + kept : end], y[first + kept : end], since[first + kept : end] = [at], [height], [level]
+    boxes = np.array(rows)
+    return boxes[:, :3], boxes[:, 3:]
 
 
 def _over_boxes(mean: Points, deviation: Points, lower: Points, upper: Points) -> Floats:

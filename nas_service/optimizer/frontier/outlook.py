@@ -79,7 +79,7 @@ class Outlook:
         x = self._features_of(candidates.rows)
         mean, deviation = candidates.costs.copy(), np.zeros_like(candidates.costs)
         for objective, belief in self._beliefs.items():
-            mean[:, objective], deviation[:, objective] = belief.predict(x)
+            mean[:, objective], deviation[:, objective] = belief.foresee(x)
         gain = expected_improvement(Beliefs(mean, deviation), self._front, self._reference, self._seed)
         for chance in self._chances:
             gain = gain * chance(x)
