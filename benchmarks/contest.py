@@ -22,6 +22,7 @@ from nas_service.optimizer.samplers import optunas_sampler
 
 REFUSED = "refused"  # the constraint's name, as in the service
 SIZES = ("d_z", "d_h", "depth")
+TYPES: dict[str, Callable[[float], float]] = {**dict.fromkeys(SIZES, int), "lr": float}
 
 Params = dict[str, Any]
 
@@ -43,7 +44,7 @@ class Run:
 
     told: Floats  # (n, m)
     true: Floats  # (n, m), without noise
-    seconds: float  # of an ask with its suggestions and its tell, mean
+    seconds: float  # of the CPU, mean of an ask with its suggestions and its tell
     refused: int
 
     def volume(self, surrogate: Surrogate, trials: int) -> float:
@@ -63,7 +64,7 @@ def run(surrogate: Surrogate, entry: Entry, seed: int) -> Run:
 
 
 def seconds_of_asks(surrogate: Surrogate, front: DenseFront, finished: int, asks: int) -> list[float]:
-    """How long each of consecutive asks with suggestions and tell takes the frontier sampler.
+    """CPU seconds of the frontier sampler for each of consecutive asks with suggestions and tell.
 
     The finished trials are random ones and points of the dense front, in turn, so that the front that the sampler sees
     is as long as that of a search that went well.
@@ -101,24 +102,24 @@ class _Search:
         return Run(np.array(self.told), np.array(self.true), float(np.mean(seconds)), self.refused)
 
     def step(self) -> float:
-        """Fill up what is in flight and tell the trial that has run longest; seconds of one ask and its tell."""
+        """Fill up what is in flight and tell the trial that has run longest; CPU seconds of one ask and its tell."""
         asked = 0
-        began = time.perf_counter()
+        began = time.process_time()
         while len(self._running) < self.entry.in_flight:
             self._running.append(self._ask_legal())
             asked += 1
-        seconds = (time.perf_counter() - began) / max(asked, 1)
+        seconds = (time.process_time() - began) / max(asked, 1)
         trial = self._running.popleft()
         true, told = self._train(trial.params)
-        began = time.perf_counter()
+        began = time.process_time()
         self._study.tell(trial, told.tolist())
         self.told.append(told)
         self.true.append(true)
-        return seconds + time.perf_counter() - began
+        return seconds + time.process_time() - began
 
     def add(self, x: Floats) -> None:
         """A finished trial that the sampler did not ask for."""
-        params = {name: type_of(value) for (name, type_of), value in zip(_TYPES.items(), x.tolist(), strict=True)}
+        params = {name: type_of(value) for (name, type_of), value in zip(TYPES.items(), x.tolist(), strict=True)}
         violation = {REFUSED: _violation(self.surrogate, params)}
         values = self._train(params)[1].tolist()
         self._study.add_trial(
@@ -142,13 +143,10 @@ class _Search:
 
     def _train(self, params: Params) -> tuple[Floats, Floats]:
         """Objectives without and with noise."""
-        true = self.surrogate.values(np.array([[float(params[name]) for name in _TYPES]]))[0]
+        true = self.surrogate.values(np.array([[float(params[name]) for name in TYPES]]))[0]
         told = true.copy()
         told[-1] += self.entry.noise_db * self._noise.standard_normal()
         return true, told
-
-
-_TYPES: dict[str, Callable[[float], float]] = {**dict.fromkeys(SIZES, int), "lr": float}
 
 
 def _sampler(surrogate: Surrogate, entry: Entry, seed: int) -> BaseSampler:

@@ -6,7 +6,8 @@ Nothing is trained: a smooth surrogate, fitted to the published runs of one arm 
 is over log10 of the weights and PSNR, up to the largest published network and the 30% quantile of PSNR; the frontier
 sampler is told this reference, except where a line says otherwise. Aims, on MNIST denoising: 0.85 after 40 trials and
 0.95 after 60; 8 asks in flight need at most 10% more trials; asks under 60 ms after 100 trials, 250 ms after 1,000. All
-sections but `tables` take some 5 minutes on one core. Time asks (`--sections asks`) where nothing else runs.
+sections but `tables` take some 4 minutes on one core. Times are of one thread of the CPU; busy neighbours make them
+longer still.
 """
 
 import argparse
@@ -70,7 +71,7 @@ class Field:
         """The shares of all entries."""
         counts = [count for count in COUNTS if count <= max(entry.trials for entry in entries.values())]
         table = _table(f"{title}: share of the dense front, mean ± standard error of {self.seeds} seeds", "sampler")
-        for heading in (*map(str, counts), "refused", "ms an ask"):
+        for heading in (*map(str, counts), "refused", "CPU ms an ask"):
             table.add_column(heading, justify="right")
         for name, entry in entries.items():
             runs = self.runs(entry)
@@ -92,7 +93,9 @@ def front_section(field: Field, with_gp: bool) -> Table:
 
 def asks_section(fields: Sequence[Field], finished: Sequence[int]) -> Table:
     """The time of asks, one after the other on one thread."""
-    table = _table(f"frontier: ms of {ASKS} consecutive asks with suggestions and tell, refits included", "objectives")
+    table = _table(
+        f"frontier: CPU ms of {ASKS} consecutive asks with suggestions and tell, refits included", "objectives"
+    )
     for heading in ("finished trials", "mean", "max"):
         table.add_column(heading, justify="right")
     for field in fields:
@@ -258,9 +261,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--finished", type=int, nargs="+", default=FINISHED, help="trials before the asks that are timed"
     )
     parser.add_argument("--gp", action="store_true", help=f"Optuna's GPSampler as well, {GP_TRIALS} trials: minutes")
-    parser.add_argument(
-        "--processes", type=int, default=1, help="searches at once, one thread each; spoils `ms an ask`"
-    )
+    parser.add_argument("--processes", type=int, default=1, help="searches at once, one thread each")
     given = parser.parse_args(arguments)
     if min(given.seeds, given.trials, given.processes, *given.finished) < 1:
         parser.error("--seeds, --trials, --processes and --finished must be 1 or more")

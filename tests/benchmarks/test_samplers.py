@@ -68,7 +68,10 @@ def test_asks_are_timed_after_finished_trials(known_costs: int) -> None:
     assert min(seconds) > 0
 
 
-def test_every_section_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_section_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samplers, "ASKS", 2)
     quick = ["--seeds", "1", "--trials", "20", "--finished", "10"]
     assert samplers.main([str(write_table(tmp_path)), *quick, "--sections", *samplers.SECTIONS]) == 0
     out = capsys.readouterr().out
