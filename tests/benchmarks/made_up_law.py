@@ -7,7 +7,7 @@ from itertools import product
 from math import log
 from pathlib import Path
 
-from benchmarks.published_table import COLUMNS, EVAL, Configuration
+from nas_service.domain.published_table import COLUMNS, EVAL, Configuration
 
 ARM, BUDGET = "hourglass_learned_in", "bs128_ep30"
 
