@@ -69,11 +69,11 @@ class Belief:
             origin: what is believed far away from all observations; None for their mean.
         """
         early = _schedule(len(observed.values))
-        start = observed.at(_subset(gap[:early], MAX_FITTED))
+        start = observed.at(near_and_spread(gap[:early], MAX_FITTED))
         self._origin = float(start.values.mean()) if origin is None else origin
         self._unit = float(np.sqrt(np.mean((start.values - self._origin) ** 2))) or 1.0
         self._hyperparameters = fits.of(start.features, self._standardised(start), start.noise / self._unit**2)
-        self._observed = observed.at(_subset(gap, MAX_OBSERVED))
+        self._observed = observed.at(near_and_spread(gap, MAX_OBSERVED))
         self._process = self._condition(self._observed)
 
     def mean(self, features: Floats) -> Floats:
@@ -160,7 +160,7 @@ def _schedule(count: int) -> int:
     return early
 
 
-def _subset(gap: Floats, most: int) -> Integers:
+def near_and_spread(gap: Floats, most: int) -> Integers:
     """At most so many places: half of them with the least gap, half evenly spread, in order."""
     if len(gap) <= most:
         return np.arange(len(gap))

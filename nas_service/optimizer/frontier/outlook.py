@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas_service.domain.front import Points, non_dominated
-from nas_service.optimizer.frontier.beliefs import Belief, Chance, Fits, Observations, behind_front, without_tail
+from nas_service.optimizer.frontier.beliefs import (
+    MAX_OBSERVED,
+    Belief,
+    Chance,
+    Fits,
+    Observations,
+    behind_front,
+    near_and_spread,
+    without_tail,
+)
 from nas_service.optimizer.frontier.candidates import Configurations
 from nas_service.optimizer.frontier.encoding import Floats
 from nas_service.optimizer.frontier.improvement import Beliefs, expected_improvement
@@ -50,18 +59,19 @@ class Outlook:
         self._reference, self._features_of, self._seed = reference, features_of, seed
         x, running_x = features_of(history.rows), features_of(history.running_rows)
         violated = np.array([row > 0 for row in history.violations.values()]).reshape(-1, len(x))
-        feasible = ~violated.any(axis=0)
-        reached, expected = history.values.copy(), history.running_costs.copy()
-        gap = behind_front(reached, reached[non_dominated(reached)])
+        gap = behind_front(history.values, history.values[non_dominated(history.values)])
+        near = near_and_spread(gap, MAX_OBSERVED)  # where the front is: of the others nothing is asked
+        near = near[np.flatnonzero(~violated[:, near].any(axis=0))]
+        reached, expected = history.values[near], history.running_costs.copy()
         self._beliefs: dict[int, Belief] = {}
         for objective, noise in history.noise.items():
             values = without_tail(history.values[:, objective], reference[objective])
             belief = self._beliefs[objective] = Belief(fits, Observations(x, values, noise), gap)
-            reached[:, objective] = belief.mean(x)
+            reached[:, objective] = belief.mean(x[near])
             expected[:, objective] = belief.believe(running_x)
-        self._front = np.vstack([reached[feasible], expected])
+        self._front = np.vstack([reached, expected])
         on_front = non_dominated(self._front)
-        self.front_rows = np.vstack([history.rows[feasible], history.running_rows])[on_front]
+        self.front_rows = np.vstack([history.rows[near], history.running_rows])[on_front]
         self._chances = [
             Chance(fits, x[~np.isnan(row)], row[~np.isnan(row)], origin=0.0) for row in history.violations.values()
         ]

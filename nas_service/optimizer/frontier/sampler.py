@@ -59,8 +59,8 @@ class FrontierSampler(BaseSampler):
     attractive. Constraints that trials set (`trial.set_constraint`) and that are not among `constraints` are predicted.
     A trial's user attribute `standard_errors` (one number for each objective, None where exact) is the noise of its
     values. Time: hyperparameters are found from at most 256 trials, anew when the completed trials have grown by a
-    tenth; predictions use at most 640 (those near the front, and an even share of the others), so an ask costs no more
-    after 10,000 trials than after 640, but for reading them.
+    tenth; predictions use at most 640 (those near the front, and an even share of the others), so beyond 640 trials an
+    ask grows only by reading them and holding them against the front; docs/LOG.md has the figures.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ from nas_service.optimizer.frontier.beliefs import (
     Fits,
     Observations,
     _schedule,
-    _subset,
     behind_front,
+    near_and_spread,
     without_tail,
 )
 from nas_service.optimizer.frontier.encoding import Floats
@@ -89,9 +89,9 @@ def test_hyperparameters_are_found_anew_when_the_observations_have_grown_by_a_te
 
 @given(st.integers(0, 400), st.integers(2, 50))
 @settings(deadline=None, derandomize=True)
-def test_a_subset_has_the_nearest_half_and_others_without_repetition(count: int, most: int) -> None:
+def test_anear_and_spread_has_the_nearest_half_and_others_without_repetition(count: int, most: int) -> None:
     gap = np.random.default_rng(count).random(count)
-    kept = _subset(gap, most)
+    kept = near_and_spread(gap, most)
     assert len(kept) == min(count, most)
     assert np.all(np.diff(kept) > 0)
     assert set(np.argsort(gap)[: most // 2]) <= set(kept.tolist())
