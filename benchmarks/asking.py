@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from secrets import token_hex
-from time import perf_counter
+from time import perf_counter, sleep
 
 import httpx
 from rich.console import Console
@@ -46,6 +46,7 @@ SEARCH = {
     "budget": {"trials_per_arm": 100_000},
 }
 PATHS = ("/api/v1/searches/{}", "/api/v1/searches/{}/front", "/searches/{}")
+FIRST_ASKS = 3
 WORKER = WorkerInfo(id="pretended", name="pretended", device="cpu", version="0", datasets={"mnist": None})
 
 
@@ -144,7 +145,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and print; the exit code."""
     parser = argparse.ArgumentParser(description="Latency of requests while the scheduler asks.")
     parser.add_argument("--trials", type=int, default=1000, help="finished trials in the search")
-    parser.add_argument("--rounds", type=int, default=100, help="times that each page is fetched")
+    parser.add_argument(
+        "--rounds", type=int, default=100, help="times that each page is fetched while nothing is asked"
+    )
+    parser.add_argument("--asks", type=int, default=50, help="proposals during which it is fetched again and again")
     given = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(this_machine().text, highlight=False)
@@ -159,12 +163,16 @@ def main(arguments: list[str] | None = None) -> int:
             idle = latencies_ms(server, search_id, given.rounds)
             client.resume(search_id)
             worker = PretendedWorker(server)
+            busy: dict[str, list[float]] = {path: [] for path in PATHS}
             with worker.at_work():
-                latencies_ms(server, search_id, 3)
+                while worker.ended < FIRST_ASKS:  # the scheduler has read the history
+                    sleep(0.1)
                 ended, began = worker.ended, perf_counter()
-                busy = latencies_ms(server, search_id, given.rounds)
+                while worker.ended < ended + given.asks:
+                    for path, times in latencies_ms(server, search_id, 1).items():
+                        busy[path] += times
                 asks, seconds = worker.ended - ended, perf_counter() - began
-    table = Table(title=f"{given.trials} finished trials; {asks} asked in {seconds:.0f} s, one after the other")
+    table = Table(title=f"{given.trials} finished trials; {asks} asked in {seconds:.1f} s, one after the other")
     table.add_column("request")
     for heading in ("idle p50 ms", "p99 ms", "asking p50 ms", "p99 ms", "ratio p50"):
         table.add_column(heading, justify="right")
