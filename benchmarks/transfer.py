@@ -49,7 +49,7 @@ Curve = Mapping[int, float]  # log2 of a learning rate: mean PSNR in dB, -inf wh
 class Transfer:
     """How well a learning rate serves other shapes under one scheme. Regrets are against a shape's own best rate."""
 
-    best: dict[str, float]  # shape: log2 of its best learning rate, between the grid's by a parabola
+    best: dict[str, int]  # shape: log2 of its best learning rate
     best_psnr_db: float  # mean over shapes, each with its own best rate
     common: int  # log2 of the one learning rate with the least mean regret
     regrets_db: dict[str, float]  # shape: of that rate
@@ -67,7 +67,7 @@ def transfer_of(curves: Mapping[str, Curve]) -> Transfer:
     (smallest, first), *_ = curves.items()
     rates = {rate: _regrets(curves, tops, rate) for rate in first}
     common = min(rates, key=lambda rate: fmean(rates[rate].values()))
-    from_smallest = rates[max(first, key=lambda rate: first[rate])]
+    from_smallest = rates[peak(first)]
     return Transfer(
         best={shape: peak(curve) for shape, curve in curves.items()},
         best_psnr_db=fmean(tops.values()),
@@ -81,14 +81,9 @@ def _regrets(curves: Mapping[str, Curve], tops: Mapping[str, float], rate: int) 
     return {shape: tops[shape] - curve[rate] for shape, curve in curves.items()}
 
 
-def peak(curve: Curve) -> float:
-    """Where the parabola through the best point and its neighbours is highest; the point itself at the grid's end."""
-    top = max(curve, key=lambda rate: curve[rate])
-    below, above = (curve.get(top + step, -float("inf")) for step in (-1, 1))
-    if min(below, above) == -float("inf"):
-        return top
-    bend = below + above - 2 * curve[top]
-    return top + (below - above) / (2 * bend) if bend else top
+def peak(curve: Curve) -> int:
+    """The point of the grid with the highest quality."""
+    return max(curve, key=lambda rate: curve[rate])
 
 
 def shapes() -> dict[str, Architecture]:
@@ -137,12 +132,12 @@ def _mean(values: list[float | None]) -> float:
 
 def best_table(found: Mapping[str, Transfer]) -> Table:
     """Per shape the best learning rate and the regret of the common one under each scheme."""
-    table = Table(title="best log2(lr), and dB lost with the common one")
+    table = Table(title="best learning rate, and dB lost with the common one")
     table.add_column("shape", no_wrap=True)
     for scheme in found:
         table.add_column(scheme, justify="right")
     for shape in shapes():
-        table.add_row(shape, *(f"{one.best[shape]:.1f}, {one.regrets_db[shape]:.2f}" for one in found.values()))
+        table.add_row(shape, *(f"2^{one.best[shape]}, {one.regrets_db[shape]:.2f}" for one in found.values()))
     return table
 
 
