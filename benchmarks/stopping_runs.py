@@ -97,16 +97,15 @@ def _published_run(row: dict[str, Any], rungs: Iterable[int]) -> Run:
 def fresh_runs(path: Path, wanted: int, data_dir: Path | None) -> Runs:
     """Read the trainings kept in a file of JSON lines, and train until it holds so many of each arm."""
     search = Search.model_validate(SEARCH)
-    kept = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = kept_rows(path)
     there = {(row["arm"], row["number"]) for row in kept}
     proposals = {arm: _proposals(search, arm, wanted) for arm in search.arms}
     for number in range(wanted):
         for arm in search.arms:
             if (arm, number) not in there:
-                run = trained(search, arm, proposals[arm][number], _small_mnist(data_dir))
+                run = trained(search, arm, proposals[arm][number], small_mnist(data_dir))
                 kept.append({"number": number, **asdict(run)})
-                with path.open("a") as file:
-                    file.write(json.dumps(kept[-1]) + "\n")
+                keep_row(path, kept[-1])
     runs = tuple(_run_of(row) for row in kept if row["number"] < wanted and row["psnr_db"] is not None)
     branch = {epoch: branch_epochs(epoch) for epoch in search.rungs}
     costs = {"raw": ({}, False), "averaged": ({}, False), "branch": (branch, False)}
@@ -157,8 +156,20 @@ def trained(search: Search, arm: str, proposal: Proposal, data: LoadedDataset) -
     return Run(arm, proposal.costs.parameters_trainable, final, seen)
 
 
+def kept_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines; none where there is no file yet."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def keep_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a file of JSON lines."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 @cache
-def _small_mnist(data_dir: Path | None) -> LoadedDataset:
+def small_mnist(data_dir: Path | None) -> LoadedDataset:
+    """The first images of MNIST at half their resolution."""
     whole = load_dataset(Dataset(name="mnist"), data_dir, fetch=False)
     parts = {name: _halved(getattr(whole, name), images) for name, images in IMAGES.items()}
     return replace(whole, dataset=Dataset.model_validate(SEARCH["dataset"]), **parts)

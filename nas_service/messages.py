@@ -11,6 +11,7 @@ from nas_service.domain.search import Fault, Recipe
 from nas_service.domain.states import FailureReason, TrialState
 from nas_service.domain.stopping import Standing
 from nas_service.domain.tasks import Dataset, Task
+from nas_service.domain.transfer import LrTransfer
 from nas_service.domain.trial import LearningRates, Trial
 from nas_service.domain.values import Value
 
@@ -144,6 +145,7 @@ class Lease(Value):
     recipe: Recipe
     quality: str  # the metric by which the best of several learning rates is chosen
     quality_direction: Direction
+    lr_transfer: LrTransfer = LrTransfer.NONE  # how lr becomes the rate of each weight
     rungs: tuple[int, ...] = ()  # epochs after which averaged weights are measured too, and the trial is judged
     measure: tuple[str, ...] = ()  # the costs that the worker's device is to measure
     keep_network: bool  # whether the server wants the trained network

@@ -121,6 +121,7 @@ def _train_and_hand_in(
                 base_seed=lease.seed,
                 on_epoch=on_epoch,
                 should_stop=should_stop,
+                lr_transfer=lease.lr_transfer,
                 rungs=lease.rungs,
                 on_checkpoint=courier.note,
                 at_once=at_once,
@@ -205,7 +206,7 @@ def _stopped_early(lease: Lease, stopped: Stopped, device: torch.device) -> Resu
         outcome="stopped",
         seconds=stopped.seconds,
         epochs_done=stopped.epoch * lease.recipe.replicates,
-        environment=environment_of(lease.recipe, device),
+        environment=environment_of(lease.recipe, device, lease.lr_transfer),
     )
 
 

@@ -21,6 +21,7 @@ from nas_service.domain.architecture import Activation, Architecture, BranchScal
 from nas_service.domain.costs import Costs, known_costs
 from nas_service.domain.search import Recipe, faults_of
 from nas_service.domain.tasks import Task, TaskKind, task_shape
+from nas_service.domain.transfer import LrTransfer, lr_factors
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,7 @@ def train(
     activation: Annotated[Activation, typer.Option(help="Nonlinearity inside a block.")] = Activation.RELU,
     branch_scale: Annotated[BranchScale, typer.Option(help="Factor on each branch.")] = BranchScale.ONE,
     lr: Annotated[float, typer.Option(help="Peak learning rate, above 0.")] = 1e-3,
+    lr_transfer: Annotated[LrTransfer, typer.Option(help="How it becomes that of each weight.")] = LrTransfer.NONE,
     epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = PUBLISHED.epochs,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = PUBLISHED.batch_size,
     weight_decay: Annotated[float, typer.Option(help="AdamW's.")] = PUBLISHED.weight_decay,
@@ -94,7 +96,10 @@ def train(
         if not 0 < lr < math.inf:
             raise ValueError(f"--lr must be above 0 (got {lr})")
         _check_output(output)
-        result = _run(console, architecture, the_task, recipe, lr, seed, device, dataset, data_dir, fetch, output)
+        lr_factors(lr_transfer, architecture)  # the rule cannot be followed by every network
+        result = _run(
+            console, architecture, the_task, recipe, lr, lr_transfer, seed, device, dataset, data_dir, fetch, output
+        )
     if as_json:
         print(json.dumps(result))
 
@@ -105,6 +110,7 @@ def _run(
     task: Task,
     recipe: Recipe,
     lr: float,
+    lr_transfer: LrTransfer,
     seed: int,
     device: str,
     key: str,
@@ -124,7 +130,9 @@ def _run(
     where = _torch_device(device)
     data = load_dataset(dataset, data_dir, fetch)
     with _progress(console, recipe) as show:
-        training = train_network(architecture, task, recipe, lr, BASE_SEED + seed, data, where, show)
+        training = train_network(
+            architecture, task, recipe, lr, BASE_SEED + seed, data, where, show, lr_transfer=lr_transfer
+        )
     if output is not None:
         output.write_bytes(save_network(training.network))
     console.print(_table(training, costs))

@@ -13,6 +13,7 @@ from nas_service.domain.costs import Costs, known_costs
 from nas_service.domain.objectives import OBJECTIVE_KINDS, QUALITIES, Objective
 from nas_service.domain.stopping import FACTOR, rungs_of
 from nas_service.domain.tasks import Dataset, Task, TaskKind, task_shape
+from nas_service.domain.transfer import LrTransfer, transfer_fault
 from nas_service.domain.values import Value
 
 SamplerName = Literal["frontier", "tpe", "nsga2", "nsga3", "gp", "random"]
@@ -105,7 +106,7 @@ class Search(Value):
     random_fraction: float = Field(default=0.1, ge=0, le=1)  # share of each arm's proposals drawn at random
     stopping: Literal["none", "halving"] = "none"  # halving: see `domain/stopping.py`
     allocation: Literal["equal", "adaptive"] = "equal"  # adaptive: one purse, spent where the union's front grows
-    lr_transfer: Literal["none"] = "none"
+    lr_transfer: LrTransfer = LrTransfer.NONE  # width_depth: see `domain/transfer.py`
     keep_networks: Literal["front", "all", "none"] = "front"
     priority: int = Field(default=0, ge=-1000, le=1000)  # higher is leased first
     max_failures: int = Field(default=20, ge=0, le=10_000_000)  # failed trials replaced before the search fails
@@ -282,7 +283,7 @@ def train_flops_per_epoch(search: Search, costs: Costs) -> float:
 
 
 def _cross_faults(search: Search) -> list[Fault]:
-    faults = _objective_faults(search) + _stopping_faults(search)
+    faults = _objective_faults(search) + _stopping_faults(search) + _transfer_faults(search)
     if search.budget.train_flops_per_arm is not None and search.dataset.images_per_epoch is None:
         message = "a budget in FLOPs needs dataset.train_images, the number of images in the training split"
         faults.append(Fault(field="budget.train_flops_per_arm", message=message))
@@ -343,6 +344,16 @@ def _stopping_faults(search: Search) -> list[Fault]:
         reasons.append(f"{search.recipe.epochs} epochs are too few, give {FACTOR} or more")
     message = f"halving cannot judge before the end: {'; '.join(reasons)}"
     return [Fault(field="stopping", value=search.stopping, message=message)] if reasons else []
+
+
+def _transfer_faults(search: Search) -> list[Fault]:
+    """What keeps the rule from being followed: one fault for all arms."""
+    found = {name: transfer_fault(search.lr_transfer, arm.branch_scale) for name, arm in search.arms.items()}
+    faulty = {name: fault for name, fault in found.items() if fault is not None}
+    if not faulty:
+        return []
+    message = f"{next(iter(faulty.values()))}, in every arm: change {' and '.join(faulty)}"
+    return [Fault(field="lr_transfer", value=search.lr_transfer, message=message)]
 
 
 def _cost_faults(search: Search) -> list[Fault]:

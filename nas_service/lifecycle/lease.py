@@ -164,6 +164,7 @@ def _lease_message(connection: Connection, grant: Grant, settings: Settings) -> 
         recipe=search.recipe,
         quality=search.quality.name,
         quality_direction=search.quality.direction,
+        lr_transfer=search.lr_transfer,
         rungs=search.rungs,
         measure=search.measured_costs,
         keep_network=search.keep_networks != "none",

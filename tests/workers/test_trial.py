@@ -19,7 +19,7 @@ from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
 from nas_service.lifecycle.overview import detail_of
 from nas_service.messages import Lease, Release
-from tests.builders import a_request, enqueued, submitted
+from tests.builders import ARMS, a_request, enqueued, submitted
 from workers import trial as worker_trial
 from workers.bookshelf import Bookshelf
 from workers.training.network_file import load_network
@@ -263,6 +263,17 @@ def test_a_checkpoint_that_is_broken_or_gone_means_training_from_the_beginning(
     trial = end_of(database, heir)
     assert (trial.state, trial.metrics) == (TrialState.COMPLETED, whole.metrics)
     assert "resumed_from_epoch" not in trial.environment
+
+
+def test_a_trial_trains_by_the_transfer_rule_of_its_search_and_keeps_its_own_rate(
+    database: Database, client: WorkerClient, shelf: Bookshelf
+) -> None:
+    arm = ARMS["hourglass"] | {"branch_scale": "1/sqrt(depth)"}
+    lease = a_lease(database, client, arms={"hourglass": arm}, lr_transfer="width_depth")
+    work_on(lease, client, shelf, CPU, never)
+    trial = end_of(database, lease)
+    assert trial.environment["lr_transfer"] == "width_depth"
+    assert trial.lr == lease.lr
 
 
 def test_a_trial_that_is_dominated_at_a_rung_ends_there_as_stopped(

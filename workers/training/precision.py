@@ -6,7 +6,7 @@ weights in fp32. Leaves out the gradients' mathematics (`network.py`).
 n: all trained weights of all replicates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from typing import Literal
@@ -49,14 +49,21 @@ class TrainedWeights:
     """
 
     def __init__(
-        self, network: Network, precision: Precision, weight_decay: float = 0.0, *, in_parts: bool = False
+        self,
+        network: Network,
+        precision: Precision,
+        weight_decay: float = 0.0,
+        *,
+        lr_factors: Mapping[str, float] | None = None,
+        in_parts: bool = False,
     ) -> None:
         """Lay out the weights of a network on its device.
 
         Args:
             network: freshly made; its parameters become views of the weights in fp32.
             precision: of products.
-            weight_decay: AdamW's.
+            weight_decay: AdamW's; with the learning rate before its factors.
+            lr_factors: on the learning rate of w_in, w_out, w1 and w2; None for the same rate everywhere.
             in_parts: whether a batch's gradient is to be added up from several parts.
         """
         weights, dtype = list(network.parameters()), DTYPES[precision]
@@ -79,7 +86,12 @@ class TrainedWeights:
             "exp_avg_sq": torch.zeros_like(self._master),
         }
         in_pieces = precision != "fp32" and self._master.device.type == "cpu"
-        self._piece = PIECE if in_pieces else len(self._master)
+        rated = [(len(self._master), 1.0)]  # weights that follow one another, and the factor on their rate
+        if lr_factors is not None:
+            named = network.named_parameters()
+            rated = [(weight.numel(), lr_factors[name.rpartition(".")[2]]) for name, weight in named]
+        pieces = list(cut(PIECE if in_pieces else len(self._master), rated))
+        self._sizes, self._factors = [size for size, _ in pieces], [factor for _, factor in pieces]
 
     def collect_gradient(self, *, first: bool) -> None:
         """Where a batch's gradient comes in parts: sum what the last backward pass wrote."""
@@ -97,7 +109,8 @@ class TrainedWeights:
         self.moments["step"] += 1
         gradient = self._gradient if self._sum is None else self._sum
         buffers = (self._master, gradient, self.moments["exp_avg"], self.moments["exp_avg_sq"], self._rounded)
-        for master, grad, mean, square, low in zip(*(torch.split(one, self._piece) for one in buffers), strict=True):
+        split = [torch.split(one, self._sizes) for one in buffers]
+        for factor, master, grad, mean, square, low in zip(self._factors, *split, strict=True):
             torch._fused_adamw_(
                 [master],
                 [grad.float()],
@@ -105,10 +118,10 @@ class TrainedWeights:
                 [square],
                 [],
                 [self.moments["step"]],
-                lr=lr,
+                lr=lr * factor,
                 beta1=ADAM_BETAS[0],
                 beta2=ADAM_BETAS[1],
-                weight_decay=self._weight_decay,
+                weight_decay=self._weight_decay / factor,
                 eps=ADAM_EPS,
                 amsgrad=False,
                 maximize=False,
@@ -118,6 +131,13 @@ class TrainedWeights:
     def round(self) -> None:
         """Round the weights for products, after they were changed otherwise."""
         self._rounded.copy_(self._master)
+
+
+def cut(most: int, rated: Iterable[tuple[int, float]]) -> Iterator[tuple[int, float]]:
+    """Cut runs of weights, each with its factor, into pieces of at most so many."""
+    for size, factor in rated:
+        for start in range(0, size, most):
+            yield min(most, size - start), factor
 
 
 def views_of(flat: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:

@@ -14,6 +14,7 @@ from nas_service.domain.architecture import Architecture
 from nas_service.domain.objectives import Direction
 from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Task, task_shape
+from nas_service.domain.transfer import LrTransfer
 from nas_service.domain.trial import LearningRates
 from workers.training.checkpoint import Checkpoint, RateResult, TrainingState, load_checkpoint, trial_key
 from workers.training.datasets import LoadedDataset
@@ -62,6 +63,7 @@ def run_trial(
     resume_from: bytes | None = None,
     at_once: int | None = None,
     rungs: Sequence[int] = (),
+    lr_transfer: LrTransfer = LrTransfer.NONE,
 ) -> TrialOutcome:
     """Train every learning rate with every seed; the best mean over seeds is the trial's, all are kept.
 
@@ -84,6 +86,7 @@ def run_trial(
         resume_from: bytes of such a checkpoint; the trial goes on from there and ends with the same bits.
         at_once: how many examples of a replicate are computed at once; None for as many as fit into what is free.
         rungs: epochs after which averaged weights are measured too (see `train_replicates`).
+        lr_transfer: how the learning rate becomes that of each weight.
 
     Raises:
         CheckpointError: when the bytes are damaged or of another trial; nothing was trained then.
@@ -93,7 +96,7 @@ def run_trial(
     """
     rates = lr if isinstance(lr, tuple) else (lr,)
     seeds = [base_seed + replicate for replicate in range(recipe.replicates)]
-    key = trial_key(architecture, task, recipe, rates, base_seed, data.digest, objective, direction)
+    key = trial_key(architecture, task, recipe, rates, base_seed, data.digest, objective, direction, lr_transfer)
     resumed = None if resume_from is None else load_checkpoint(resume_from, key)
     finished = list(resumed.finished) if resumed else []
     best_network = load_network(resumed.best_network) if resumed and resumed.best_network else None
@@ -115,6 +118,7 @@ def run_trial(
             _checkpoint_of(on_checkpoint, key, tuple(finished), best_network),
             resumed.training if resumed and number == len(resumed.finished) else None,
             rungs=rungs,
+            lr_transfer=lr_transfer,
         )
         ended, at_once = halve_when_out_of_memory(training, at_once, recipe)
         finished.append(_result_of(number, rates[number], seeds, ended))
@@ -127,7 +131,7 @@ def run_trial(
     assert best.means is not None
     assert best.trivial is not None
     assert best_network is not None
-    environment = environment_of(recipe, device)
+    environment = environment_of(recipe, device, lr_transfer)
     if at_once < recipe.batch_size:
         environment["micro_batch"] = at_once
     if resumed is not None:

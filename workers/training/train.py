@@ -20,6 +20,7 @@ from torch import Tensor
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Task, task_shape
+from nas_service.domain.transfer import LrTransfer, lr_factors
 from workers.training.averaging import EpochAverage, named_averages
 from workers.training.checkpoint import TrainingState, put_back, take_state
 from workers.training.datasets import LoadedDataset
@@ -82,6 +83,7 @@ def train(
     device: torch.device,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
+    lr_transfer: LrTransfer = LrTransfer.NONE,
 ) -> Training:
     """Train one network and measure it: `train_replicates` with a single seed.
 
@@ -89,7 +91,9 @@ def train(
         Diverged: when the loss is not finite or has exploded.
     """
     report = None if on_epoch is None else lambda _, epoch, metrics: on_epoch(epoch, metrics)
-    (ended,) = train_replicates(architecture, task, recipe, lr, (seed,), data, device, report, should_stop)
+    (ended,) = train_replicates(
+        architecture, task, recipe, lr, (seed,), data, device, report, should_stop, lr_transfer=lr_transfer
+    )
     if isinstance(ended, Diverged):
         raise ended
     return ended
@@ -109,6 +113,7 @@ def train_replicates(
     resume_from: TrainingState | None = None,
     at_once: int | None = None,
     rungs: Sequence[int] = (),
+    lr_transfer: LrTransfer = LrTransfer.NONE,
 ) -> list[Training | Diverged]:
     """Train replicates of a network as one batched network by the recipe, and measure each.
 
@@ -120,7 +125,7 @@ def train_replicates(
         architecture: the network.
         task: what it is asked to produce.
         recipe: how it trains; its number of replicates is the caller's, who gives the seeds.
-        lr: peak learning rate.
+        lr: peak learning rate, of a weight that `lr_transfer` does not scale.
         seeds: one a replicate: of the weights, a fixed W_in, the order of images and the noise. The published run r
             has 42 + r.
         data: the images.
@@ -134,6 +139,7 @@ def train_replicates(
             short: the same mathematics but for the statistics of BatchNorm. None for whole batches.
         rungs: epochs, counted from 1, after which averaged weights are measured too (see `averaging.py`); `on_epoch`
             gets their metrics as psnr_db_average and so on. The training is the same with them and without.
+        lr_transfer: how the learning rate becomes that of each weight.
 
     Returns:
         For each seed the training, or how it diverged: its loss was not finite or has exploded.
@@ -142,6 +148,7 @@ def train_replicates(
         IllegalArchitecture: when the network does not fit the task.
         DatasetError: when the dataset lacks what the task needs.
         CheckpointError: when the state to resume from is not one of this network.
+        ValueError: when the network's branch scale is not the one that `lr_transfer` needs.
         Stopped: when `should_stop` said so.
     """
     start = time.perf_counter()
@@ -149,7 +156,13 @@ def train_replicates(
     splits = prepare(task, data, device)
     network = Network(architecture, task_shape(task, data.dataset), *seeds).to(device)
     in_parts = at_once is not None and at_once < recipe.batch_size
-    weights = TrainedWeights(network, precision_of(recipe, device), recipe.weight_decay, in_parts=in_parts)
+    weights = TrainedWeights(
+        network,
+        precision_of(recipe, device),
+        recipe.weight_decay,
+        lr_factors=lr_factors(lr_transfer, architecture),
+        in_parts=in_parts,
+    )
     images, steps = len(splits.train), steps_per_epoch(len(splits.train), recipe)
     first_epoch, diverged, least_mse = 0, dict[int, Diverged](), [math.inf] * len(seeds)
     if resume_from is not None:
@@ -212,7 +225,7 @@ def train_replicates(
         lambda inputs: trivial_answer(splits.eval, inputs, splits.train.labels), splits.eval, seeds[:1]
     )
     on_eval, on_test = (measure(computing, split, seeds) for split in (splits.eval, splits.test))
-    seconds, environment = time.perf_counter() - start, environment_of(recipe, device)
+    seconds, environment = time.perf_counter() - start, environment_of(recipe, device, lr_transfer)
     return [
         diverged.get(replicate)
         or Training(
@@ -276,7 +289,7 @@ def has_diverged(train_mse: float, least_mse: float, eval_mse: float) -> bool:
     return not finite or train_mse > max(GREY_MSE, least_mse)
 
 
-def environment_of(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+def environment_of(recipe: Recipe, device: torch.device, lr_transfer: LrTransfer) -> dict[str, Any]:
     """What trained the network, for whoever wants to repeat it."""
     return {
         "python": platform.python_version(),
@@ -286,4 +299,5 @@ def environment_of(recipe: Recipe, device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "precision": precision_of(recipe, device),
+        "lr_transfer": lr_transfer.value,
     }

@@ -238,6 +238,16 @@ def test_halving_judges_at_the_rungs_of_the_recipe_and_none_nowhere() -> None:
     assert a_search(recipe={"epochs": 30}).rungs == ()
 
 
+def test_the_transfer_rule_needs_its_branch_scale_in_every_arm_and_says_so_once() -> None:
+    scaled = HOURGLASS | {"branch_scale": "1/sqrt(depth)"}
+    assert a_search(lr_transfer="width_depth", arms={"a": scaled}).lr_transfer == "width_depth"
+    found = faults(lr_transfer="width_depth", arms={"a": HOURGLASS, "b": scaled, "c": HOURGLASS})
+    assert list(found) == ["lr_transfer"]
+    assert found["lr_transfer"].message == (
+        "lr_transfer width_depth needs branch_scale 1/sqrt(depth) (got 1), in every arm: change a and c"
+    )
+
+
 def test_halving_is_refused_where_nothing_can_be_judged_before_the_end() -> None:
     latency = {"name": "latency_ms", "reference": 5}
     found = faults(

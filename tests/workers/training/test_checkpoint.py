@@ -9,6 +9,7 @@ import torch
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Denoising
+from nas_service.domain.transfer import LrTransfer
 from workers.training import train as train_module
 from workers.training.checkpoint import CheckpointError
 from workers.training.datasets import LoadedDataset
@@ -27,7 +28,8 @@ def run(
     a_recipe: Callable[..., Recipe],
 ) -> Run:
     def run(lr: float | tuple[float, ...] = 3e-3, base_seed: int = 42, **changes: Any) -> TrialOutcome:
-        hooks = {name: changes.pop(name) for name in ("on_epoch", "on_checkpoint", "resume_from") if name in changes}
+        options = ("on_epoch", "on_checkpoint", "resume_from", "lr_transfer")
+        hooks = {name: changes.pop(name) for name in options if name in changes}
         recipe = {name: changes.pop(name) for name in list(changes) if name in Recipe.model_fields}
         recipe = {"precision": "fp32", **recipe}
         architecture = an_architecture(**changes)
@@ -75,6 +77,7 @@ def test_a_resumed_trial_ends_as_the_uninterrupted_one_wherever_it_was_interrupt
         {"w_in": "fixed_identity_padded", "w_out": "tied"},
         {"w_in": "identity", "norm": "rms"},
         {"family": "conventional", "w_in": "none", "w_out": "none", "d_z": 64, "d_h": 70},
+        {"branch_scale": "1/sqrt(depth)", "lr_transfer": LrTransfer.WIDTH_DEPTH},
     ],
 )
 def test_every_kind_of_network_is_resumed_to_the_bit(run: Run, architecture: dict[str, Any]) -> None:
@@ -146,3 +149,9 @@ def test_a_checkpoint_of_another_trial_is_refused(run: Run, other: dict[str, Any
     _, made = checkpoints_of(run)
     with pytest.raises(CheckpointError, match="another network, recipe, seed or dataset"):
         run(resume_from=made[0], **other)
+
+
+def test_a_checkpoint_of_another_rule_is_refused(run: Run) -> None:
+    _, made = checkpoints_of(run, branch_scale="1/sqrt(depth)")
+    with pytest.raises(CheckpointError, match="another network, recipe, seed or dataset"):
+        run(branch_scale="1/sqrt(depth)", lr_transfer=LrTransfer.WIDTH_DEPTH, resume_from=made[0])

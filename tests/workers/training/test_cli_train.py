@@ -35,6 +35,11 @@ def test_the_last_line_is_the_result_as_json(hourglass: Cli) -> None:
     assert answer["seconds"] > 0
 
 
+def test_the_transfer_rule_is_in_the_result_beside_the_rate_that_was_given(hourglass: Cli) -> None:
+    answer = json.loads(hourglass(f"{SMALL} --branch-scale 1/sqrt(depth) --lr-transfer width_depth --json").stdout)
+    assert (answer["lr"], answer["environment"]["lr_transfer"]) == (1e-3, "width_depth")
+
+
 def test_people_get_a_table_on_stderr_and_nothing_on_stdout(hourglass: Cli) -> None:
     result = hourglass(SMALL)
     assert result.stdout == ""
@@ -68,6 +73,7 @@ def test_a_users_own_images_need_no_shape(hourglass: Cli, tmp_path: Path) -> Non
         (f"{SMALL} --task super_resolution --factor 3", "factor must divide height and width"),
         (f"{SMALL} --task super_resolution --noise-std 1", "noise_std"),
         (f"{SMALL} --lr 0", "--lr must be above 0"),
+        (f"{SMALL} --lr-transfer width_depth", "width_depth needs branch_scale 1/sqrt(depth) (got 1)"),
         (f"{SMALL} --device abacus", "there is no device 'abacus'"),
         (f"{SMALL} --output /nowhere/at/all", "--output /nowhere/at/all cannot be written"),
     ],

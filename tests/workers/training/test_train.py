@@ -7,6 +7,7 @@ import torch
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Denoising, GenerativeClassification, SuperResolution, Task
+from nas_service.domain.transfer import BASE_D_H, BASE_D_Z, BASE_DEPTH, LrTransfer
 from workers.training import train as train_module
 from workers.training.datasets import LoadedDataset, Split
 from workers.training.projection import draw_projection, projection_hash
@@ -36,7 +37,7 @@ def train_digits(
     def run(
         task: Task = denoising, lr: float = 3e-3, seed: int = 42, data: LoadedDataset = digits, **changes: Any
     ) -> Training:
-        hooks = {name: changes.pop(name) for name in ("on_epoch", "should_stop") if name in changes}
+        hooks = {name: changes.pop(name) for name in ("on_epoch", "should_stop", "lr_transfer") if name in changes}
         recipe = {name: changes.pop(name) for name in list(changes) if name in Recipe.model_fields}
         return train(an_architecture(**changes), task, a_recipe(**recipe), lr, seed, data, CPU, **hooks)
 
@@ -116,6 +117,23 @@ def test_the_environment_says_which_precision_ran(train_digits: Train, precision
     assert training.environment["precision"] == precision
     assert training.environment["device"] == "cpu"
     assert training.environment["torch"] == torch.__version__
+
+
+def test_the_transfer_rule_trains_differently_and_is_named(train_digits: Train) -> None:
+    plain, ruled = (train_digits(branch_scale="1/sqrt(depth)", lr_transfer=rule) for rule in LrTransfer)
+    assert [one.environment["lr_transfer"] for one in (plain, ruled)] == ["none", "width_depth"]
+    assert plain.metrics != ruled.metrics
+
+
+def test_at_the_base_shape_the_transfer_rule_changes_nothing(train_digits: Train) -> None:
+    base = {"d_z": BASE_D_Z, "d_h": BASE_D_H, "depth": BASE_DEPTH, "branch_scale": "1/sqrt(depth)", "epochs": 1}
+    plain, ruled = (train_digits(**base, precision="fp32", lr_transfer=rule) for rule in LrTransfer)
+    assert ruled.metrics["eval"] == pytest.approx(plain.metrics["eval"], abs=2e-3)
+
+
+def test_the_transfer_rule_needs_its_branch_scale(train_digits: Train) -> None:
+    with pytest.raises(ValueError, match=r"needs branch_scale 1/sqrt\(depth\) \(got 1\)"):
+        train_digits(lr_transfer=LrTransfer.WIDTH_DEPTH)
 
 
 @pytest.mark.parametrize(
