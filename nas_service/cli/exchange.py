@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nas_service.cli.searches import SearchId, Server, client_of
+from nas_service.cli.connection import SearchId, Server, client_of
 from nas_service.client import Client
 from nas_service.client.warm_start import Unfit, findings_of_csv, findings_of_search, fit, why_incomparable
 from nas_service.domain.finding import Findings

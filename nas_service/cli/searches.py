@@ -12,14 +12,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from nas_service.cli.connection import SearchId, Server, client_of
+from nas_service.cli.exchange import bring_from
 from nas_service.cli.follow import arms_table, completed_here, follow, shape_text
 from nas_service.client import Client
 from nas_service.domain.trial import objective_values
 from nas_service.messages import Front, SearchDetail
 from nas_service.settings import Settings
-
-Server = Annotated[str | None, typer.Option(help="Default: HOURGLASS_SERVER or http://127.0.0.1:8080.")]
-SearchId = Annotated[int, typer.Argument(help="The search's id.", metavar="ID", min=1)]
 
 
 class FrontFormat(StrEnum):
@@ -176,11 +175,6 @@ def plain_console() -> Console:
     return Console(markup=False, emoji=False)
 
 
-def client_of(server: str | None) -> Client:
-    """A client of the named server, or of the one in the settings."""
-    return Client(server or Settings().server)
-
-
 def read_search(file: Path, data_dir: Path | None) -> dict[str, Any]:
     """Read a search file; facts of a dataset path are filled in where this machine can read it.
 
@@ -223,8 +217,6 @@ def _facts_of(dataset: dict[str, Any], data_dir: Path | None) -> dict[str, Any]:
 
 def _submit_warm(client: Client, content: dict[str, Any], source: str, anyway: bool) -> SearchDetail:
     """Submit a search whose first proposal knows the source; where that cannot be had no search is left behind."""
-    from nas_service.cli.exchange import bring_from
-
     search = client.submit(content, paused=True)
     try:
         typer.echo(bring_from(client, search.id, source, anyway))
