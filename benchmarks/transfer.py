@@ -38,20 +38,20 @@ SCHEMES = {
 }
 HOURGLASSES = ((200, 16, 1), (200, 100, 2), (300, 48, 8), (400, 8, 4), (800, 32, 2), (1000, 16, 6))
 CONVENTIONAL = ((196, 256, 1), (196, 256, 6), (196, 1024, 1))
-LOG2_RATES = tuple(range(-13, -4))  # lr 1.2e-4 to 3.1e-2
+LOG2_RATES = (-13.0, -12.0, -11.0, *(half / 2 for half in range(-21, -11)), -5.0)  # lr 1.2e-4 to 3.1e-2
 RECIPE = Recipe(epochs=8)
 SEEDS = (42, 43)
 
-Curve = Mapping[int, float]  # log2 of a learning rate: mean PSNR in dB, -inf when a seed diverged
+Curve = Mapping[float, float]  # log2 of a learning rate: mean PSNR in dB, -inf when a seed diverged
 
 
 @dataclass(frozen=True)
 class Transfer:
     """How well a learning rate serves other shapes under one scheme. Regrets are against a shape's own best rate."""
 
-    best: dict[str, int]  # shape: log2 of its best learning rate
+    best: dict[str, float]  # shape: log2 of its best learning rate
     best_psnr_db: float  # mean over shapes, each with its own best rate
-    common: int  # log2 of the one learning rate with the least mean regret
+    common: float  # log2 of the one learning rate with the least mean regret
     regrets_db: dict[str, float]  # shape: of that rate
     from_smallest_db: dict[str, float]  # shape: of the best rate of the first shape
 
@@ -77,11 +77,11 @@ def transfer_of(curves: Mapping[str, Curve]) -> Transfer:
     )
 
 
-def _regrets(curves: Mapping[str, Curve], tops: Mapping[str, float], rate: int) -> dict[str, float]:
+def _regrets(curves: Mapping[str, Curve], tops: Mapping[str, float], rate: float) -> dict[str, float]:
     return {shape: tops[shape] - curve[rate] for shape, curve in curves.items()}
 
 
-def peak(curve: Curve) -> int:
+def peak(curve: Curve) -> float:
     """The point of the grid with the highest quality."""
     return max(curve, key=lambda rate: curve[rate])
 
@@ -112,7 +112,7 @@ def trained(path: Path, data: LoadedDataset, recipe: Recipe = RECIPE) -> dict[st
     }
 
 
-def _jobs() -> Iterator[tuple[tuple[str, str, int], Architecture]]:
+def _jobs() -> Iterator[tuple[tuple[str, str, float], Architecture]]:
     for (shape, plain), rate, scheme in product(shapes().items(), LOG2_RATES, SCHEMES):
         yield (scheme, shape, rate), plain.model_copy(update={"branch_scale": SCHEMES[scheme][0]})
 
@@ -137,7 +137,7 @@ def best_table(found: Mapping[str, Transfer]) -> Table:
     for scheme in found:
         table.add_column(scheme, justify="right")
     for shape in shapes():
-        table.add_row(shape, *(f"2^{one.best[shape]}, {one.regrets_db[shape]:.2f}" for one in found.values()))
+        table.add_row(shape, *(f"2^{one.best[shape]:g}, {one.regrets_db[shape]:.2f}" for one in found.values()))
     return table
 
 
@@ -157,7 +157,7 @@ def summary_table(found: Mapping[str, Transfer]) -> Table:
         table.add_column(name, justify="right")
     for scheme, one in found.items():
         losses = [value for regrets in (one.regrets_db, one.from_smallest_db) for value in _mean_and_most(regrets)]
-        figures = [f"{one.best_psnr_db:.2f}", f"{one.spread:.2f}", f"2^{one.common}"]
+        figures = [f"{one.best_psnr_db:.2f}", f"{one.spread:.2f}", f"2^{one.common:g}"]
         table.add_row(scheme, *figures, *(f"{value:.3f}" for value in losses))
     return table
 
