@@ -44,7 +44,9 @@ def follow(client: Client, search_id: int, console: Console) -> SearchDetail:
 def arms_table(search: SearchDetail, front: Front) -> Table:
     """Each arm's progress and front in one row."""
     quality = search.spec.quality
-    table = Table("arm", "done", "running", "failed", "front", f"best {quality.name}", "hypervolume")
+    has_imported = any(arm.imported for arm in search.arms)
+    counted = ["done", *(["imported"] if has_imported else []), "running", "failed", "front"]
+    table = Table("arm", *counted, f"best\n{quality.name}", "hyper-\nvolume")
     for column in table.columns[1:]:
         column.justify = "right"
     table.columns[0].no_wrap = True
@@ -56,6 +58,7 @@ def arms_table(search: SearchDetail, front: Front) -> Table:
         table.add_row(
             arm.name,
             _done_text(search, arm),
+            *([str(arm.imported)] if has_imported else []),
             str(counts[TrialState.LEASED]),
             str(counts[TrialState.FAILED]),
             str(len(part.points)),
@@ -80,7 +83,6 @@ def _done_text(search: SearchDetail, arm: ArmProgress) -> str:
     done = completed_here(arm) + arm.trials[TrialState.STOPPED]
     in_trials = search.spec.budget.trials_per_arm is not None
     text = f"{done}/{arm.budget:.0f}" if in_trials else f"{done}, {100 * min(1.0, arm.spent / arm.budget):.0f}%"
-    text += f" + {arm.imported} imported" if arm.imported else ""
     return f"{text}, exhausted" if arm.exhausted else text
 
 

@@ -74,7 +74,7 @@ def test_a_warm_start_from_a_search_its_csv_or_its_studies_gives_the_same_front(
 def test_imported_trials_are_told_apart_wherever_progress_is_shown(server: str, source: int) -> None:
     shown = hourglass("show", str(source))
     assert "3/40" in shown
-    assert "0/40 + 1 imported" in shown
+    assert "0/40 │        1 │" in shown
     assert "imported" in hourglass("front", str(source))
     assert hourglass("searches").split("│")[-2].strip() == "3"
 
@@ -82,7 +82,7 @@ def test_imported_trials_are_told_apart_wherever_progress_is_shown(server: str, 
 def test_a_search_may_be_submitted_with_a_warm_start(server: str, source: int, tmp_path: Path) -> None:
     said = hourglass("submit", a_file(tmp_path), "--warm-start", str(source))
     assert said.startswith(f"search {source + 1}: 4 results imported from {source}")
-    assert "0/40 + 3 imported" in hourglass("show", str(source + 1))
+    assert "0/40 │        3 │" in hourglass("show", str(source + 1))
     with Client(server) as client:
         assert client.search(source + 1).state == "running"
 
