@@ -8,7 +8,6 @@ the machine's noise where there is a core for each process.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,12 +20,13 @@ from secrets import token_hex
 from time import perf_counter, sleep
 
 import httpx
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import this_machine
-from nas_service.cli.embedded import hourglass_command
-from nas_service.client import Client, WorkerClient
+from nas_service.cli.child import running_service
+from nas_service.client import WorkerClient
 from nas_service.database import Database
 from nas_service.database.migrate import upgrade
 from nas_service.domain.architecture import Architecture
@@ -111,19 +111,6 @@ def write_history(database: Database, settings: Settings, trials: int) -> int:
     return search_id
 
 
-@contextmanager
-def service(folder: Path) -> Iterator[str]:
-    """The embedded service without workers; its address."""
-    command = [*hourglass_command(), "up", "--port", "0", "--workers", "0", "--data-dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield next(word for word in process.stdout.readline().split() if word.startswith("http"))
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def latencies_ms(server: str, search_id: int, rounds: int) -> dict[str, list[float]]:
     """What each request took, one after the other."""
     found: dict[str, list[float]] = {path: [] for path in PATHS}
@@ -134,11 +121,6 @@ def latencies_ms(server: str, search_id: int, rounds: int) -> dict[str, list[flo
                 client.get(path.format(search_id)).raise_for_status()
                 times.append(1000 * (perf_counter() - began))
     return found
-
-
-def quantile(times: list[float], share: float) -> float:
-    """The value below which that share of the times lies."""
-    return sorted(times)[min(len(times) - 1, int(share * len(times)))]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -158,7 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
         database = Database(settings.url_of_database)
         search_id = write_history(database, settings, given.trials)
         database.close()
-        with service(Path(name)) as server, Client(server) as client:
+        with running_service(Path(name), workers=0, port=0) as (_, client):
+            server = client.server
             latencies_ms(server, search_id, 3)  # what is made at the first call is made
             idle = latencies_ms(server, search_id, given.rounds)
             client.resume(search_id)
@@ -177,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     for heading in ("idle p50 ms", "p99 ms", "asking p50 ms", "p99 ms", "ratio p50"):
         table.add_column(heading, justify="right")
     for path in PATHS:
-        row = [quantile(times[path], share) for times in (idle, busy) for share in (0.5, 0.99)]
+        row = [float(at) for times in (idle, busy) for at in np.quantile(times[path], (0.5, 0.99))]
         table.add_row(path.format(search_id), *(f"{value:.1f}" for value in row), f"{row[2] / row[0]:.2f}")
     console.print(table)
     return 0
