@@ -209,7 +209,7 @@ def _place(search: Search, finding: Finding) -> tuple[str, str]:
         if not arm.faults_of(*sizes, finding.lr) and arm.architecture(*sizes) == shape:
             if search.limits.excess(costs) > 0:
                 raise Unfit("over the limits")
-            values = objective_values([row.name for row in search.objectives], costs, finding.metrics)
+            values = objective_values(search.objective_names, costs, finding.metrics)
             if None in values:
                 raise Unfit(f"without {search.objectives[values.index(None)].name}")
             return name, key_in_arm(arm, shape, finding.lr)

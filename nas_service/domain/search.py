@@ -153,6 +153,11 @@ class Search(Value):
         return next(objective for objective in self.objectives if objective.is_quality)
 
     @property
+    def objective_names(self) -> list[str]:
+        """The objectives in their order, by name."""
+        return [objective.name for objective in self.objectives]
+
+    @property
     def measured_costs(self) -> tuple[str, ...]:
         """The objectives that a worker's device measures."""
         return tuple(objective.name for objective in self.objectives if objective.is_measured_cost)
@@ -312,7 +317,7 @@ def _arm_fault(arm: Arm, shape: TaskShape, limits: Limits) -> str | None:
 
 
 def _objective_faults(search: Search) -> list[Fault]:
-    names = [objective.name for objective in search.objectives]
+    names = search.objective_names
     faults = []
     if len(set(names)) != len(names):
         faults.append(Fault(field="objectives", value=names, message="every objective may stand there once"))

@@ -170,6 +170,6 @@ def _columns(search: Search, arrival: _Arrival) -> dict[str, Any]:
 
 def _news(search: Search, trial: Trial, on_front: bool) -> dict[str, Any]:
     assert trial.costs is not None
-    values = objective_values([objective.name for objective in search.objectives], trial.costs, trial.metrics)
+    values = objective_values(search.objective_names, trial.costs, trial.metrics)
     data = {"arm": trial.arm, "number": trial.number, "origin": trial.origin, "message": trial.message}
     return data | {"values": values, "on_front": on_front, "off_front": []}

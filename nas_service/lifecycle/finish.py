@@ -39,9 +39,8 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
     if state is TrialState.STOPPED:
         standing = _standing_of_stopped(connection, trial)
         message = standing.text
-        epochs_done = max(
-            epochs_done, standing.epoch * search.spec.recipe.replicates
-        )  # also where they were lost since
+        at_rung = standing.epoch * search.spec.recipe.replicates
+        epochs_done = max(epochs_done, at_rung)  # the worker may have lost some since
     spends = spends_budget(state, result.reason)
     planned = search.spec.planned_spending(trial.arm, trial.costs) if trial.costs else 1.0
     share = min(1.0, epochs_done / search.spec.epochs_per_trial(trial.arm))
@@ -52,9 +51,8 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
     data = {"arm": trial.arm, "number": trial.number, "reason": result.reason, "message": message}
     if state is TrialState.COMPLETED:
         on_front, pushed_off = place_on_front(connection, search, ended)
-        names = [objective.name for objective in search.spec.objectives]
         assert trial.costs is not None
-        values = objective_values(names, trial.costs, ended.metrics)
+        values = objective_values(search.spec.objective_names, trial.costs, ended.metrics)
         data |= {"values": values, "on_front": on_front, "off_front": pushed_off}
         expire_artifacts_of_trials(connection, [trial.id], "checkpoint")
     else:

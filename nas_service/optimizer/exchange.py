@@ -144,7 +144,7 @@ def _create(search: Search, arm: str, study_name: str, storage: BaseStorage) -> 
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([objective.name for objective in search.objectives])
+        study.set_metric_names(search.objective_names)
     study.set_user_attr(CONDITIONS, conditions_of(search))
     study.set_user_attr(ARM, search.arms[arm].model_dump(mode="json"))
     return study
@@ -154,7 +154,7 @@ def _copy(search: Search, trial: Trial) -> FrozenTrial | None:
     """A trial as Optuna keeps it; None of one that was refused or has not ended."""
     values: list[float | None] = []
     if trial.metrics is not None and trial.costs is not None:
-        values = objective_values([objective.name for objective in search.objectives], trial.costs, trial.metrics)
+        values = objective_values(search.objective_names, trial.costs, trial.metrics)
     outcome = outcome_of(trial.state, trial.reason, values)
     if outcome is None or outcome.end is End.REFUSED:
         return None

@@ -129,7 +129,7 @@ def end_of(search: Search, row: HistoryRow) -> Outcome | None:
     values: list[float | None] = []
     errors: tuple[float | None, ...] = ()
     if row.state is TrialState.COMPLETED and row.costs is not None:
-        names = [objective.name for objective in search.objectives]
+        names = search.objective_names
         values = objective_values(names, row.costs, row.metrics)
         errors = standard_errors(names, row.lr, row.replicates or ())
     return outcome_of(row.state, row.reason, values, errors)

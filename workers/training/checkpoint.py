@@ -36,9 +36,7 @@ class TrainingState:
 
     epochs: int  # finished
     network: Mapping[str, Tensor]  # weights and normalisation statistics of all replicates, by name
-    optimizer: Mapping[
-        str, Tensor
-    ]  # AdamW's: "step", and "exp_avg" and "exp_avg_sq" of all weights one after the other
+    optimizer: Mapping[str, Tensor]  # AdamW's: "step", "exp_avg" and "exp_avg_sq" of all weights one after the other
     least_mse: tuple[float, ...]  # the least training loss of each replicate; inf before its first epoch
     diverged: Mapping[int, int]  # replicate: the epoch, from 0, at which it diverged
     seconds: float  # trained so far

@@ -72,9 +72,8 @@ class LayerNorm(nn.Module):
     def backward(self, d_normalised: Tensor, kept: Kept) -> Tensor:
         """The gradient dz (R, B, d_z)."""
         z, *statistics = kept
-        dz: Tensor = aten.native_layer_norm_backward(d_normalised, z, z.shape[2:], *statistics, None, None, ONLY_INPUT)[
-            0
-        ]
+        dz: Tensor
+        dz, _, _ = aten.native_layer_norm_backward(d_normalised, z, z.shape[2:], *statistics, None, None, ONLY_INPUT)
         return dz
 
 
