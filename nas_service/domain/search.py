@@ -16,7 +16,8 @@ from nas_service.domain.tasks import Dataset, Task, TaskKind, task_shape
 from nas_service.domain.transfer import LrTransfer, transfer_fault
 from nas_service.domain.values import Value
 
-SamplerName = Literal["frontier", "tpe", "nsga2", "nsga3", "gp", "random"]
+OptunaSampler = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
+SamplerName = Literal["frontier", OptunaSampler]
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 DEFAULT_OBJECTIVES = (Objective(name="parameters_trainable", scale="log"), Objective(name="psnr_db"))
