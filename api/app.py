@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application on the settings' database, which is at this version's schema."""
-    database = Database(settings.url_of_database)
+    database = Database.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
