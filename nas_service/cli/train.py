@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nas_service.domain.architecture import Activation, Architecture, BranchScale, Family, Norm, WIn, WOut
+from nas_service.domain.architecture import Activation, Architecture, BranchScale, Family, Norm, WIn, Wiring, WOut
 from nas_service.domain.costs import Costs, known_costs
 from nas_service.domain.faults import faults_of
 from nas_service.domain.search import Recipe
@@ -47,6 +47,7 @@ def train(
     norm: Annotated[Norm, typer.Option(help="What stands before each block.")] = Norm.BATCH,
     activation: Annotated[Activation, typer.Option(help="Nonlinearity inside a block.")] = Activation.RELU,
     branch_scale: Annotated[BranchScale, typer.Option(help="Factor on each branch.")] = BranchScale.ONE,
+    wiring: Annotated[Wiring, typer.Option(help="How the branches are joined.")] = Wiring.RESIDUAL,
     lr: Annotated[float, typer.Option(help="Peak learning rate, above 0.")] = 1e-3,
     lr_transfer: Annotated[LrTransfer, typer.Option(help="How it becomes that of each weight.")] = LrTransfer.NONE,
     epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = PUBLISHED.epochs,
@@ -82,6 +83,7 @@ def train(
             norm=norm,
             activation=activation,
             branch_scale=branch_scale,
+            wiring=wiring,
         )
         recipe = Recipe.model_validate(
             {
