@@ -62,8 +62,20 @@ class Network(nn.Module):
         if x.dim() == 2:
             alone: Tensor = self(x[None])[0]
             return alone
-        z = through(self.architecture.wiring, self._blocks(), self._enter(x).float())  # (R, B, d_z)
+        return self.with_blocks(x, self.joined_blocks())
+
+    def with_blocks(self, x: Tensor, blocks: Sequence[Block]) -> Tensor:
+        """Map x (R, B, d_x) to y (R, B, d_y) through some of the blocks alone, as if the others were not there."""
+        z = through(self.architecture.wiring, blocks, self.lifted(x))  # (R, B, d_z)
         return torch.sigmoid(self._leave(z).float())  # (R, B, d_y)
+
+    def lifted(self, x: Tensor) -> Tensor:
+        """z_0 (R, B, d_z) of x (R, B, d_x), in float32."""
+        return self._enter(x).float()
+
+    def joined_blocks(self) -> list[Block]:
+        """The blocks in order."""
+        return [block for block in self.blocks if isinstance(block, Block)]
 
     @torch.no_grad()
     def backpropagate(self, x: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
@@ -78,13 +90,13 @@ class Network(nn.Module):
             `share` times each replicate's mean squared error (R,): of their sum each has its own gradient.
         """
         wiring, kept = self.architecture.wiring, list[Kept]()
-        z = through(wiring, self._blocks(), self._enter(x).float(), kept)  # (R, B, d_z)
+        z = through(wiring, self.joined_blocks(), self.lifted(x), kept)  # (R, B, d_z)
         y = torch.sigmoid(self._leave(z).float())  # (R, B, d_y)
         error = y - targets  # (R, B, d_y)
         losses = error.square().mean(dim=(1, 2)).mul_(share)  # (R,)
         dy = error.mul_(2 * share / error[0].numel())  # (R, B, d_y)
         dz = self._leave_backward(torch.ops.aten.sigmoid_backward(dy, y), z)  # (R, B, d_z)
-        self._enter_backward(back_through(wiring, self._blocks(), dz, kept), x)
+        self._enter_backward(back_through(wiring, self.joined_blocks(), dz, kept), x)
         return losses
 
     def replicate(self, number: int) -> "Network":
@@ -96,9 +108,6 @@ class Network(nn.Module):
     def fixed_projections(self) -> Tensor | None:
         """The frozen W_in as drawn (see `projection.draw_projection`), (R, ., d_x); None when W_in is not random."""
         return self.w_in if self.architecture.w_in.is_fixed_random else None
-
-    def _blocks(self) -> list[Block]:
-        return [block for block in self.blocks if isinstance(block, Block)]
 
     def _make_w_in(self, generators: Sequence[torch.Generator]) -> None:
         kind, d_x, d_z = self.architecture.w_in, self.shape.d_x, self.architecture.d_z
