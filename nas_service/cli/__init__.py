@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from nas_service.cli import exchange, searches, serve
 from nas_service.cli.demo import demo
+from nas_service.cli.keys import keys
 from nas_service.cli.train import train
 from nas_service.client.errors import ApiError, ServerUnreachable
 from nas_service.domain.search import faults_of
@@ -21,6 +22,7 @@ app = typer.Typer(
 serve.register(app)
 searches.register(app)
 exchange.register(app)
+app.add_typer(keys, name="keys")
 app.command(epilog="Example: hourglass demo examples/digits_denoising.yaml")(demo)
 app.command()(train)
 
