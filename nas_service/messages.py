@@ -1,5 +1,6 @@
 """The bodies of requests and responses, shared by the API, the client and the workers."""
 
+from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.objectives import Direction, Objective
 from nas_service.domain.records import StoredSearch
+from nas_service.domain.roles import Quotas, Role, Usage
 from nas_service.domain.search import Fault, Recipe
 from nas_service.domain.states import FailureReason, TrialState
 from nas_service.domain.stopping import Standing
@@ -40,6 +42,16 @@ class Problem(Value):
 
 
 # ---- what people see
+
+
+class Me(Value):
+    """The key of a call."""
+
+    name: str
+    role: Role
+    expires_at: datetime | None
+    quotas: Quotas
+    usage: Usage | None = Field(description="what its searches take; null where no key of the table stands behind it")
 
 
 class ArmProgress(Value):

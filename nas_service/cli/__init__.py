@@ -6,6 +6,7 @@ import typer
 from pydantic import ValidationError
 
 from nas_service.cli import exchange, searches, serve
+from nas_service.cli.audit import audit
 from nas_service.cli.demo import demo
 from nas_service.cli.keys import keys
 from nas_service.cli.train import train
@@ -23,6 +24,7 @@ serve.register(app)
 searches.register(app)
 exchange.register(app)
 app.add_typer(keys, name="keys")
+app.command(epilog="Example: hourglass audit --limit 20")(audit)
 app.command(epilog="Example: hourglass demo examples/digits_denoising.yaml")(demo)
 app.command()(train)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from nas_service.database.clock import now
-from nas_service.database.tables import searches, trials
+from nas_service.database.tables import searches, trials, workers
 from nas_service.database.trials import move_trial
 from nas_service.domain.devices import names_of
 from nas_service.domain.records import Grant
@@ -23,6 +23,7 @@ class Holder(NamedTuple):
     trial_id: int
     search_id: int
     token: int
+    key_id: int | None  # of its worker
 
 
 class Need(NamedTuple):
@@ -75,13 +76,20 @@ def queued_trials_per_need(connection: Connection) -> dict[Need, int]:
     return {Need(*row): count for *row, count in connection.execute(query)}
 
 
-def grant_of_request(connection: Connection, request_id: str) -> Grant | None:
-    """The lease that this request was granted and still holds: a repeated call gets it again."""
-    query = select(trials.c.id, trials.c.search_id, trials.c.lease_id, trials.c.token).where(
+def grant_of_request(connection: Connection, request_id: str, worker_id: str) -> tuple[Grant, bool] | None:
+    """The lease that this request was granted and still holds, and whether it was this worker's.
+
+    A repeated call gets it again.
+    """
+    is_its_own = (trials.c.worker_id == worker_id).label("is_its_own")
+    query = select(trials.c.id, trials.c.search_id, trials.c.lease_id, trials.c.token, is_its_own).where(
         trials.c.request_id == request_id, trials.c.state == TrialState.LEASED
     )
     row = connection.execute(query).first()
-    return Grant(lease_id=row.lease_id, token=row.token, trial_id=row.id, search_id=row.search_id) if row else None
+    if row is None:
+        return None
+    grant = Grant(lease_id=row.lease_id, token=row.token, trial_id=row.id, search_id=row.search_id)
+    return grant, bool(row.is_its_own)
 
 
 def grant_lease(
@@ -107,7 +115,8 @@ def grant_lease(
 
 def holder_of(connection: Connection, lease_id: str) -> Holder | None:
     """The trial that this lease is or was for; None when another lease took its place."""
-    query = select(trials.c.id, trials.c.search_id, trials.c.token)
+    query = select(trials.c.id, trials.c.search_id, trials.c.token, workers.c.key_id)
+    query = query.outerjoin(workers, workers.c.id == trials.c.worker_id)
     row = connection.execute(query.where(trials.c.lease_id == lease_id)).first()
     return Holder(*row) if row else None
 

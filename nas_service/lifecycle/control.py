@@ -1,4 +1,4 @@
-"""What the owner of a search may do with it: submit, pause, resume, cancel, extend, delete, enqueue."""
+"""What the owner of a search may do with it: submit, pause, resume, cancel, extend, delete, share, enqueue."""
 
 from nas_service.database import Connection
 from nas_service.database.artifacts import expire_artifacts_of_search, expire_artifacts_of_trials
@@ -10,6 +10,7 @@ from nas_service.database.searches import (
     move_search,
     search_by_id,
     set_budget,
+    set_shared,
 )
 from nas_service.database.trials import insert_trial, move_trial, next_number, number_of_duplicate, open_trials
 from nas_service.domain.allocation import open_arms
@@ -21,9 +22,9 @@ from nas_service.lifecycle.errors import Conflict, NotFound, Unsuitable
 from nas_service.messages import Enqueue
 
 
-def submit(connection: Connection, search: Search) -> StoredSearch:
-    """Store a search; it runs from now on."""
-    search_id = insert_search(connection, search)
+def submit(connection: Connection, search: Search, owner_key_id: int | None = None) -> StoredSearch:
+    """Store a search of that key's; it runs from now on."""
+    search_id = insert_search(connection, search, owner_key_id)
     append_event(connection, search_id, "search_submitted", name=search.name)
     return require_search(connection, search_id)
 
@@ -69,6 +70,12 @@ def delete(connection: Connection, search_id: int) -> None:
         raise Conflict(f"search {search_id} is {search.state}; cancel it before deleting it")
     expire_artifacts_of_search(connection, search_id)
     delete_search_rows(connection, search_id)
+
+
+def share(connection: Connection, search_id: int, shared: bool) -> StoredSearch:
+    """Let everybody with a key look at a search, or its owner and admins alone."""
+    set_shared(connection, search_id, shared)
+    return require_search(connection, search_id)
 
 
 def enqueue(connection: Connection, search_id: int, request: Enqueue) -> int:

@@ -10,7 +10,7 @@ from secrets import token_urlsafe
 
 from nas_service.database import Connection
 from nas_service.database.audit import append_audit
-from nas_service.database.keys import credential_of, insert_key, key_by_name, revoke
+from nas_service.database.keys import credential_of, has_keys, insert_key, key_by_id, key_by_name, revoke
 from nas_service.domain.records import StoredKey
 from nas_service.domain.roles import OWN_WORKERS, Caller, Quotas, Role
 from nas_service.lifecycle.errors import Conflict, NotFound, NotSignedIn, Unsuitable
@@ -88,6 +88,13 @@ def caller_of(connection: Connection, text: str, own: str | None) -> tuple[Calle
     if key.standing != "valid":
         raise NotSignedIn(f"the API key {key.name} {GONE[key.standing]}; ask an admin for another one")
     return Caller(key_id=key.id, name=key.name, role=key.role), not credential.used_lately
+
+
+def require_standing(connection: Connection, caller: Caller) -> None:
+    """Raise NotSignedIn when the key of a caller, who was recognised earlier, is good no more."""
+    key = None if caller.key_id is None else key_by_id(connection, caller.key_id)
+    if has_keys(connection) if key is None else key.standing != "valid":
+        raise NotSignedIn(f"{caller.name} may call no more; sign in again")
 
 
 def _written(key_id: str, secret: str) -> str:
