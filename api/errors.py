@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from nas_service.artifacts import BrokenArtifact
-from nas_service.domain.search import Fault, faults_of_errors
+from nas_service.domain.faults import Fault, faults_of_errors
 from nas_service.lifecycle.errors import (
     Conflict,
     Forbidden,

@@ -11,7 +11,7 @@ from nas_service.cli.demo import demo
 from nas_service.cli.keys import keys
 from nas_service.cli.train import train
 from nas_service.client.errors import ApiError, ServerUnreachable
-from nas_service.domain.search import faults_of
+from nas_service.domain.faults import faults_of
 from nas_service.settings import Settings
 
 app = typer.Typer(

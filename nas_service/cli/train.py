@@ -19,7 +19,8 @@ from rich.table import Table
 
 from nas_service.domain.architecture import Activation, Architecture, BranchScale, Family, Norm, WIn, WOut
 from nas_service.domain.costs import Costs, known_costs
-from nas_service.domain.search import Recipe, faults_of
+from nas_service.domain.faults import faults_of
+from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Task, TaskKind, task_shape
 from nas_service.domain.transfer import LrTransfer, lr_factors
 

@@ -8,7 +8,7 @@ import httpx
 from pydantic import BaseModel, SecretStr
 
 from nas_service.client.errors import ApiError, LeaseLost, NotAllowed, ServerUnreachable
-from nas_service.domain.search import Fault
+from nas_service.domain.faults import Fault
 
 KEY = re.compile(r"hg_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
 _KINDS: dict[int, type[ApiError]] = {401: NotAllowed, 403: NotAllowed, 410: LeaseLost}
