@@ -73,6 +73,9 @@ class SearchDetail(StoredSearch):
     """A search, how far it is, and why nothing runs when nothing runs."""
 
     arms: list[ArmProgress]
+    owner: str | None = Field(
+        default=None, description="the key that it belongs to; null: submitted while there were no keys"
+    )
     waiting_because: str | None = Field(description="why no worker trains for it; null when one does or it has ended")
 
 

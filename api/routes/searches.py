@@ -27,7 +27,7 @@ SearchId = Annotated[int, Path(ge=1, lt=2**63)]
 Paused = Annotated[bool, Query(description="nothing is proposed before it is resumed: bring results first")]
 
 
-@router.post("", status_code=201, responses=UNPROCESSABLE)
+@router.post("", status_code=201, responses=CONFLICT | UNPROCESSABLE)
 def submit(
     search: Search,
     caller: Submitter,
@@ -37,10 +37,8 @@ def submit(
     paused: Paused = False,
 ) -> SearchDetail:
     """Submit a search; it runs from now on, or from when it is resumed."""
-    stored = control.submit(connection, search, caller.key_id)
+    stored = control.submit(connection, search, caller.key_id, paused)
     append_audit(connection, caller, "search_submitted", stored.id, {"name": stored.name})
-    if paused:
-        stored = control.pause(connection, stored.id)
     response.headers["Location"] = f"/api/v1/searches/{stored.id}"
     return detail_of(connection, stored, shortage)
 

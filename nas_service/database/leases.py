@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from nas_service.database.clock import now
+from nas_service.database.keys import keys_that_may_lease_nothing
 from nas_service.database.tables import searches, trials, workers
 from nas_service.database.trials import move_trial
 from nas_service.domain.devices import names_of
@@ -44,7 +45,7 @@ def search_to_serve(connection: Connection, datasets: Mapping[str, str | None], 
         .join(searches, searches.c.id == trials.c.search_id)
         .where(trials.c.state == TrialState.QUEUED, searches.c.state == SearchState.RUNNING)
         .where(or_(*(_same_dataset(key, digest) for key, digest in datasets.items())))
-        .where(or_(searches.c.device.is_(None), searches.c.device.in_(names_of(device))))
+        .where(or_(searches.c.device.is_(None), searches.c.device.in_(names_of(device))), _within_quotas())
         .order_by(searches.c.priority.desc(), trials.c.queued_at, trials.c.id)
         .limit(1)
     )
@@ -70,7 +71,7 @@ def queued_trials_per_need(connection: Connection) -> dict[Need, int]:
     query = (
         select(*need, func.count())
         .join(trials, searches.c.id == trials.c.search_id)
-        .where(trials.c.state == TrialState.QUEUED, searches.c.state == SearchState.RUNNING)
+        .where(trials.c.state == TrialState.QUEUED, searches.c.state == SearchState.RUNNING, _within_quotas())
         .group_by(*need)
     )
     return {Need(*row): count for *row, count in connection.execute(query)}
@@ -156,6 +157,10 @@ def lost_leases(connection: Connection, search_id: int) -> list[tuple[int, bool]
 def _is_lost() -> ColumnElement[bool]:
     stalled = trials.c.step_at < now() - searches.c.stall_seconds
     return and_(trials.c.state == TrialState.LEASED, or_(trials.c.lease_expires_at < now(), stalled))
+
+
+def _within_quotas() -> ColumnElement[bool]:
+    return or_(searches.c.owner_key_id.is_(None), searches.c.owner_key_id.not_in(keys_that_may_lease_nothing()))
 
 
 def _same_dataset(key: str, digest: str | None) -> ColumnElement[bool]:

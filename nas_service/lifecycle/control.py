@@ -19,14 +19,23 @@ from nas_service.domain.search import Search
 from nas_service.domain.states import IllegalTransition, SearchState, TrialState
 from nas_service.domain.trial import duplicate_key
 from nas_service.lifecycle.errors import Conflict, NotFound, Unsuitable
+from nas_service.lifecycle.quotas import require_room_to_run
 from nas_service.messages import Enqueue
 
 
-def submit(connection: Connection, search: Search, owner_key_id: int | None = None) -> StoredSearch:
-    """Store a search of that key's; it runs from now on."""
+def submit(
+    connection: Connection, search: Search, owner_key_id: int | None = None, paused: bool = False
+) -> StoredSearch:
+    """Store a search of that key's; it runs from now on, or from when it is resumed.
+
+    Raises:
+        Conflict: when it would run, and the key has as many searches running as it may.
+    """
+    if not paused:
+        require_room_to_run(connection, owner_key_id)
     search_id = insert_search(connection, search, owner_key_id)
     append_event(connection, search_id, "search_submitted", name=search.name)
-    return require_search(connection, search_id)
+    return pause(connection, search_id) if paused else require_search(connection, search_id)
 
 
 def pause(connection: Connection, search_id: int) -> StoredSearch:
@@ -36,9 +45,11 @@ def pause(connection: Connection, search_id: int) -> StoredSearch:
 
 def resume(connection: Connection, search_id: int) -> StoredSearch:
     """Let a paused search run again."""
-    search = require_search(connection, search_id)
+    search = _locked(connection, search_id)
     if search.state is SearchState.FINISHED:
         raise Conflict(f"search {search_id} is finished; extend its budget to let it run on")
+    if search.state is SearchState.PAUSED:
+        require_room_to_run(connection, search.owner_key_id)
     return _step(connection, search_id, SearchState.RUNNING, "search_resumed")
 
 
@@ -59,6 +70,7 @@ def extend(connection: Connection, search_id: int, budget: float) -> StoredSearc
     set_budget(connection, search_id, budget)
     append_event(connection, search_id, "budget_extended", budget=budget)
     if search.state is SearchState.FINISHED:
+        require_room_to_run(connection, search.owner_key_id)
         move_search(connection, search, SearchState.RUNNING)
     return require_search(connection, search_id)
 

@@ -29,6 +29,7 @@ from nas_service.lifecycle.control import require_search
 from nas_service.lifecycle.errors import Conflict, LeaseLost, NotFound
 from nas_service.lifecycle.finish import fail_trial, held_trial
 from nas_service.lifecycle.halving import is_stopped_early
+from nas_service.lifecycle.quotas import may_lease
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer
 from nas_service.settings import Settings
 
@@ -133,6 +134,8 @@ def _claim(connection: Connection, request: LeaseRequest, lease_seconds: float) 
         return None
     if (grant := _granted_before(connection, request)) is not None:  # the same call, sent twice at once
         return grant
+    if not may_lease(connection, require_search(connection, search_id).owner_key_id):
+        return None
     if (trial_id := longest_queued_trial(connection, search_id)) is None:
         return None
     trial = _trial(connection, trial_id)
