@@ -32,7 +32,7 @@ keys = typer.Typer(help="API keys: create, list, revoke; on the database itself.
 def create(
     name: Name,
     role: Annotated[Role, typer.Option(help="What the key is for.")],
-    expires: Annotated[float | None, typer.Option(min=0, help="Days until it ends; default: never.")] = None,
+    expires: Annotated[int | None, typer.Option(min=1, max=36500, help="Days until it ends; default: never.")] = None,
     max_running_searches: Quota = None,
     max_trials: Quota = None,
     max_artifact_bytes: Quota = None,
