@@ -12,9 +12,11 @@ from api.errors import CONFLICT, LEASE_LOST, NOT_FOUND, UNPROCESSABLE
 from api.rules import Laborer
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
+from nas_service.domain.roles import Caller
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle.checkpoints import keep_checkpoint, read_checkpoint
 from nas_service.lifecycle.finish import finish
+from nas_service.lifecycle.keys import require_standing
 from nas_service.lifecycle.lease import dismiss, lease, release, report
 from nas_service.lifecycle.networks import store_network
 from nas_service.lifecycle.space import shortage_of_space
@@ -45,7 +47,7 @@ async def request_lease(
 ) -> Lease | Response:
     """Lease the next trial; waits up to `wait_seconds` for one. Nothing is leased while the disk lacks space."""
     deadline = monotonic() + request.wait_seconds
-    while (granted := await asyncio.to_thread(_try_lease, database, store, request, settings, caller.key_id)) is None:
+    while (granted := await asyncio.to_thread(_try_lease, database, store, request, settings, caller)) is None:
         if not await _wait_for_trial(request, call, bell, deadline, is_short=shortage is not None):
             return Response(status_code=204)
     return granted
@@ -122,11 +124,12 @@ async def _wait_for_trial(request: LeaseRequest, call: Request, bell: Bell, dead
 
 
 def _try_lease(
-    database: Database, store: ArtifactStore, request: LeaseRequest, settings: Settings, key_id: int | None
+    database: Database, store: ArtifactStore, request: LeaseRequest, settings: Settings, caller: Caller
 ) -> Lease | None:
     shortage = shortage_of_space(store, settings)
     with database.write() as connection:
-        return lease(connection, request, settings, shortage, key_id)
+        require_standing(connection, caller)  # the call may have waited
+        return lease(connection, request, settings, shortage, caller.key_id)
 
 
 @router.delete("/workers/{worker_id}", status_code=204, responses=NOT_FOUND | UNPROCESSABLE)

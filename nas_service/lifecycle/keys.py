@@ -91,10 +91,12 @@ def caller_of(connection: Connection, text: str, own: str | None) -> tuple[Calle
 
 
 def require_standing(connection: Connection, caller: Caller) -> None:
-    """Raise NotSignedIn when the key of a caller, who was recognised earlier, is good no more."""
+    """Raise NotSignedIn when a caller, who was recognised earlier and has waited since, may call no more."""
+    if caller == OWN_WORKERS:
+        return
     key = None if caller.key_id is None else key_by_id(connection, caller.key_id)
     if has_keys(connection) if key is None else key.standing != "valid":
-        raise NotSignedIn(f"{caller.name} may call no more; sign in again")
+        raise NotSignedIn(f"the API key of this call ({caller.name}) is good no more; use another one")
 
 
 def _written(key_id: str, secret: str) -> str:

@@ -1,5 +1,6 @@
 """A worker's key may touch only what is leased to it: another worker's key is answered as if the lease were lost."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 
 from nas_service.artifacts import digest_of
 from nas_service.database import Database
+from nas_service.database.workers import newest_workers
+from nas_service.domain.roles import ANYBODY_HERE
 from nas_service.domain.states import TrialState
-from nas_service.lifecycle.keys import own_key
+from nas_service.lifecycle.keys import own_key, revoke_key
+from tests.acceptance.service import wait_until
 from tests.builders import a_key, a_request, a_result, bearing, enqueued, serving, submitted
 
 LEASES = "/api/v1/leases"
@@ -80,3 +84,26 @@ def test_another_key_cannot_take_over_a_workers_id_or_a_requests(client: httpx.C
     assert (taken_id.status_code, "of another key" in taken_id.json()["error"]) == (409, True)
     assert lease(client, other, "request-1", id="w2").status_code == 409
     assert lease(client, mine).json() == held  # its own repeated request gets the lease again
+
+
+def test_a_call_that_waits_gets_no_trial_once_its_key_is_revoked(served: str, database: Database) -> None:
+    key, answers = a_key(database, "worker", "gpu"), []
+    search_id = submitted(database)
+    request = a_request().model_copy(update={"wait_seconds": 20}).model_dump(mode="json")
+
+    def wait_for_a_trial() -> None:
+        answers.append(httpx.post(f"{served}{LEASES}", json=request, headers=bearing(key), timeout=30))
+
+    waiting = threading.Thread(target=wait_for_a_trial)
+    waiting.start()
+    wait_until(lambda: workers(database), 20, "the call waits")
+    with database.write() as connection:
+        revoke_key(connection, "gpu", ANYBODY_HERE)
+    enqueued(database, search_id)  # wakes it
+    waiting.join()
+    assert [answer.status_code for answer in answers] == [401]
+
+
+def workers(database: Database) -> int:
+    with database.read() as connection:
+        return len(newest_workers(connection, 10))
