@@ -55,7 +55,7 @@ class Authentication:
     async def _introduce(self, request: Request) -> None:
         caller, refusal = None, NO_KEY
         foreign = why_foreign(request.headers)
-        if foreign is not None or not request.url.path.startswith(NEEDS_NO_CALLER):
+        if foreign is not None or not request.scope["path"].startswith(NEEDS_NO_CALLER):
             try:
                 caller = await self._look(key_of(request))
             except NotSignedIn as error:
@@ -65,7 +65,7 @@ class Authentication:
         request.state.caller, request.state.refusal = caller, refusal
         if request.method in SAFE_METHODS or caller is ANYBODY_HERE:
             return
-        signs_in = request.url.path in SIGN_IN_PATHS
+        signs_in = request.scope["path"] in SIGN_IN_PATHS
         if caller is None and not signs_in:  # the body of a call is read for nobody without a key
             raise NotSignedIn(refusal)
         if (signs_in or "authorization" not in request.headers) and not is_same_origin(request.headers):

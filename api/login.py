@@ -56,7 +56,7 @@ def sign_in(
         log.warning("somebody could not sign in", address=request.client.host if request.client else "?")
         return render(request, "login.html", status_code=401, next=page, problem=str(error))
     response = RedirectResponse(page, 303)
-    is_https = request.url.scheme == "https"
+    is_https = request.scope["scheme"] == "https"
     response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=is_https, path="/")
     return response
 

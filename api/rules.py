@@ -24,7 +24,8 @@ class SignIn(Exception):
 
     def __init__(self, request: Request) -> None:
         super().__init__("sign in first")
-        self.page = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+        self.page = f"{path}?{query}" if query else path
 
 
 class Public:

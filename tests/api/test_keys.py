@@ -88,6 +88,14 @@ def test_with_keys_any_host_may_be_used(client: httpx.Client, database: Database
     assert client.get(SEARCHES, headers=foreign | bearing(key)).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["[", "[::1", "a b", "\xe9", ""])
+def test_a_host_that_is_none_harms_nobody(client: httpx.Client, database: Database, host: str) -> None:
+    key = a_key(database, "viewer")
+    for path in ("/healthz", SEARCHES, "/", "/login"):
+        answer = client.get(path, headers={"Host": host.encode("latin-1"), **bearing(key)}, follow_redirects=False)
+        assert answer.status_code < 500, path
+
+
 def test_the_last_use_of_a_key_is_noted(client: httpx.Client, database: Database) -> None:
     key = a_key(database, "viewer", "ada")
     assert stored(database, "ada").last_used_at is None
