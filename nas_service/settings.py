@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import platformdirs
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -18,6 +19,7 @@ class Settings(BaseSettings):
     home: Path = Path("hourglass-data")  # database and artifacts of the embedded service
     artifacts: str | None = None  # a folder or an fsspec URL (s3://bucket/prefix); default: `home`/artifacts
     data_dir: Path | None = None  # HOURGLASS_DATA_DIR: where workers find datasets
+    worker_dir: Path = platformdirs.user_state_path("hourglass") / "results"  # where workers keep undelivered results
     fetch_datasets: bool = True  # whether a worker may download MNIST and its like
     lease_seconds: float = Field(default=60, gt=0)  # a lease lives so long without a heartbeat
     heartbeat_seconds: float = Field(default=15, gt=0)
