@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     database_connect_seconds: float = Field(default=5, ge=1)  # for PostgreSQL to accept a new one
     database_lock_seconds: float = Field(default=10, gt=0)  # for what another transaction holds
     database_statement_seconds: float = Field(default=30, gt=0)  # for one statement on PostgreSQL
-    database_idle_seconds: float = Field(default=30, gt=0)  # of a transaction that does nothing, as a frozen process's
+    database_idle_seconds: float = Field(
+        default=30, gt=0
+    )  # of a writing on PostgreSQL that does nothing: a frozen process's
 
     @property
     def url_of_database(self) -> str:

@@ -68,6 +68,13 @@ def test_a_transaction_that_does_nothing_for_long_loses_its_locks(
     hasty_on_postgres.require_reachable()
 
 
+def test_a_reading_may_think_for_long(postgres_database: Database, hasty_on_postgres: Database) -> None:
+    with hasty_on_postgres.read() as reading, postgres_database.read() as clock:
+        reading.execute(text("SELECT 1"))
+        clock.execute(text("SELECT pg_sleep(0.3)"))  # longer than a writing may
+        reading.execute(text("SELECT 1"))
+
+
 def test_a_reading_cannot_change_anything(postgres_database: Database) -> None:
     search_id = submitted(postgres_database)
     with pytest.raises(DBAPIError, match="read-only transaction"), postgres_database.read() as connection:
