@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import platformdirs
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -19,6 +20,7 @@ class Settings(BaseSettings):
     home: Path = Path("hourglass-data")  # database and artifacts of the embedded service
     artifacts: str | None = None  # a folder or an fsspec URL (s3://bucket/prefix); default: `home`/artifacts
     data_dir: Path | None = None  # HOURGLASS_DATA_DIR: where workers find datasets
+    worker_dir: Path = platformdirs.user_state_path("hourglass") / "results"  # where workers keep undelivered results
     fetch_datasets: bool = True  # whether a worker may download MNIST and its like
     lease_seconds: float = Field(default=60, gt=0)  # a lease lives so long without a heartbeat
     heartbeat_seconds: float = Field(default=15, gt=0)
@@ -33,7 +35,9 @@ class Settings(BaseSettings):
     database_connect_seconds: float = Field(default=5, ge=1)  # for PostgreSQL to accept a new one
     database_lock_seconds: float = Field(default=10, gt=0)  # for what another transaction holds
     database_statement_seconds: float = Field(default=30, gt=0)  # for one statement on PostgreSQL
-    database_idle_seconds: float = Field(default=30, gt=0)  # of a transaction that does nothing, as a frozen process's
+    database_idle_seconds: float = Field(
+        default=30, gt=0
+    )  # of a writing on PostgreSQL that does nothing: a frozen process's
 
     @property
     def url_of_database(self) -> str:

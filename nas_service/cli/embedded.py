@@ -89,7 +89,8 @@ class EmbeddedService:
         """Start the scheduler and the workers, and start again what dies."""
         commands = {"scheduler": ["scheduler", "--data-dir", str(self._settings.home.resolve())]}
         for number, device in enumerate(self._devices):
-            commands[f"worker {number}"] = ["worker", "--server", url, "--device", device, "--slots", self._slots]
+            command = ["worker", "--server", url, "--device", device, "--slots", self._slots]
+            commands[f"worker {number}"] = [*command, "--outbox", str(self._settings.home.resolve() / "results")]
         started_at: dict[str, float] = {}
         while not self.stop.is_set():
             for name, command in commands.items():

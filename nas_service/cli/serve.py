@@ -115,6 +115,9 @@ def worker(
     name: Annotated[str | None, typer.Option(help="How people call it; default: host and process id.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="key=value, shown with the worker; repeatable.")] = None,
     exit_when_idle: Annotated[float | None, typer.Option(min=0, help="Seconds without a trial, then it ends.")] = None,
+    outbox: Annotated[
+        Path | None, typer.Option(help="Folder for results that the server does not take yet; HOURGLASS_WORKER_DIR.")
+    ] = None,
     parent_pid: ParentPid = None,
 ) -> None:
     """Pull trials from a server and train them; run one per GPU or per core, on any machine that reaches it."""
@@ -139,6 +142,7 @@ def worker(
         labels=labels,
         exit_when_idle=exit_when_idle,
         parent_pid=parent_pid,
+        outbox=outbox or settings.worker_dir,
         **({"name": name} if name else {}),
     )
     Worker(options).run()

@@ -46,7 +46,7 @@ class Transport:
                 f"no answer from {self.server} ({error or type(error).__name__}); is `hourglass up` running there?"
             ) from error
         if response.status_code in _AWAY:
-            raise ServerUnreachable(f"{self.server} is not ready (status {response.status_code})")
+            raise ServerUnreachable(f"{self.server} is not ready: {_api_error(response)}")
         if response.is_error:
             raise _api_error(response)
         return response
