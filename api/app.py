@@ -9,11 +9,15 @@ from importlib.metadata import version
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp
 
 from api import pages
 from api.bell import Bell
-from api.errors import add_error_handlers
+from api.body_limits import BodyLimits
+from api.errors import TOO_MUCH, add_error_handlers
 from api.guard import LoopbackGuard
+from api.headers import SecurityHeaders
+from api.rates import Rates
 from api.routes import events, leases, searches, trials, workers
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
@@ -30,6 +34,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class Application(FastAPI):
+    """FastAPI, with the security headers also on answers of its outermost layer (500)."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the headers around all layers."""
+        return SecurityHeaders(super().build_middleware_stack())
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Build the application on the settings' database, which is at this version's schema."""
     database = Database(settings.url_of_database)
@@ -44,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
             await ringing
         database.close()
 
-    app = FastAPI(
+    app = Application(
         title="Hourglass",
         version=version("hourglass-nas"),
         description="Searches hourglass network shapes and serves their Pareto fronts.",
@@ -56,9 +68,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.database = database
     app.state.store = ArtifactStore(settings.url_of_artifacts)
     app.add_middleware(GZipMiddleware, minimum_size=2000)
+    app.add_middleware(BodyLimits, settings=settings)
+    app.add_middleware(Rates, settings=settings)
     app.add_middleware(LoopbackGuard)
     add_error_handlers(app)
-    rest = APIRouter(prefix="/api/v1")
+    rest = APIRouter(prefix="/api/v1", responses=TOO_MUCH)
     for part in (searches, trials, events, leases, workers):
         rest.include_router(part.router)
     app.include_router(rest)

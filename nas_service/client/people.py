@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from nas_service.client.transport import Transport
+from nas_service.client.errors import ApiError
+from nas_service.client.transport import Transport, digest_of
 from nas_service.domain.records import StoredWorker
 from nas_service.domain.search import Search
 from nas_service.domain.trial import Trial
@@ -124,8 +125,12 @@ class Client:
         return Curves.model_validate_json(self._transport.call("GET", f"{API}/trials/{trial_id}/reports").content)
 
     def network(self, trial_id: int) -> bytes:
-        """The trained network of a trial (safetensors), where it is kept."""
-        return self._transport.call("GET", f"{API}/trials/{trial_id}/network").content
+        """The trained network of a trial (safetensors), where it is kept; ApiError too when it comes damaged."""
+        headers = {"Accept-Encoding": "identity"}  # weights do not shrink
+        response = self._transport.call("GET", f"{API}/trials/{trial_id}/network", headers=headers)
+        if digest_of(response.content) != response.headers.get("Content-Digest"):
+            raise ApiError(response.status_code, "the network arrived damaged; get it again", [])
+        return response.content
 
     def pin_network(self, trial_id: int) -> None:
         """Keep the network of a completed trial for good, also off the front."""

@@ -1,5 +1,6 @@
 """One HTTP call: JSON in, JSON out, errors as exceptions; calls that may be repeated are, while the server is away."""
 
+import hashlib
 from time import monotonic, sleep
 from typing import Any
 
@@ -9,7 +10,8 @@ from pydantic import BaseModel
 from nas_service.client.errors import ApiError, LeaseLost, ServerUnreachable
 from nas_service.domain.search import Fault
 
-_AWAY = {502, 503, 504}  # the server behind a proxy, or its database, is restarting
+_AWAY = {429, 502, 503, 504}  # too many calls; the server behind a proxy, or its database, is restarting
+MAX_RETRY_SECONDS = 60.0  # however long the server says
 
 
 class Transport:
@@ -38,7 +40,8 @@ class Transport:
                 f"no answer from {self.server} ({error or type(error).__name__}); is `hourglass up` running there?"
             ) from error
         if response.status_code in _AWAY:
-            raise ServerUnreachable(f"{self.server} is not ready (status {response.status_code})")
+            why = _api_error(response)
+            raise ServerUnreachable(f"{self.server} is not ready ({why})", _retry_seconds(response))
         if response.is_error:
             raise _api_error(response)
         return response
@@ -56,10 +59,11 @@ class Transport:
         while True:
             try:
                 return self.call(method, path, body, **options)
-            except ServerUnreachable:
-                if monotonic() + pause > give_up_at:
+            except ServerUnreachable as error:
+                wait = max(pause, error.retry_seconds)
+                if monotonic() + wait > give_up_at:
                     raise
-                sleep(pause)
+                sleep(wait)
                 pause = min(pause * 2, 5.0)
 
     def close(self) -> None:
@@ -74,6 +78,16 @@ def is_address(server: str) -> bool:
     except httpx.InvalidURL:
         return False
     return url.scheme in ("http", "https") and bool(url.host)
+
+
+def digest_of(content: bytes) -> str:
+    """The digest that goes with a file, both ways."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _retry_seconds(response: httpx.Response) -> float:
+    told = response.headers.get("Retry-After", "")
+    return min(float(told), MAX_RETRY_SECONDS) if told.isascii() and told.isdigit() else 0.0
 
 
 def _api_error(response: httpx.Response) -> ApiError:

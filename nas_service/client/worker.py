@@ -1,9 +1,7 @@
 """The calls that a worker makes. Each may be repeated safely and is, while the server is away."""
 
-import hashlib
-
 from nas_service.client.errors import ApiError
-from nas_service.client.transport import Transport
+from nas_service.client.transport import Transport, digest_of
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
 
 API = "/api/v1"
@@ -44,7 +42,7 @@ class WorkerClient:
         """The state that an earlier holder of the trial left; raises ApiError too when it arrives damaged."""
         headers = {**_fence(lease), "Accept-Encoding": "identity"}  # weights do not shrink
         response = self._transport.call_until_answered("GET", f"{self._at(lease)}/checkpoint", headers=headers)
-        if _digest_of(response.content) != lease.checkpoint:
+        if digest_of(response.content) != lease.checkpoint:
             raise ApiError(response.status_code, "the checkpoint arrived damaged, or is not the lease's", [])
         return response.content
 
@@ -75,8 +73,4 @@ def _fence(lease: Lease) -> dict[str, str]:
 
 
 def _facts_of(content: bytes) -> dict[str, str]:
-    return {"Content-Digest": _digest_of(content), "Content-Type": "application/octet-stream"}
-
-
-def _digest_of(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return {"Content-Digest": digest_of(content), "Content-Type": "application/octet-stream"}
