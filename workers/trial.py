@@ -1,6 +1,6 @@
 """One leased trial from its data to its result. Every way in which it can end is here.
 
-trained                          -> network, then the result `completed`
+trained                          -> network, then the result `completed`; refused by the server, `failed`
 diverged                         -> the result `failed: diverged`
 out of memory, any other error   -> the result `failed` with the message
 dataset missing or another one   -> given back; this worker no longer offers the dataset
@@ -154,17 +154,17 @@ def _train_and_hand_in(
         message = f"{type(error).__name__}: {error}"[:4000]
         client.send_result(lease, Result(outcome="failed", reason=FailureReason.ERROR, message=message))
     else:
-        if lease.keep_network:
-            client.send_network(lease, save_network(outcome.network))
         _hand_in(lease, client, outcome, measured)
 
 
 def _hand_in(lease: Lease, client: WorkerClient, outcome: TrialOutcome, measured: dict[str, float]) -> None:
     try:
+        if lease.keep_network:
+            client.send_network(lease, save_network(outcome.network))
         client.send_result(lease, _completed(outcome, measured))
     except LeaseLost:
         raise
-    except ApiError as error:  # the server has no use for this result: the trial ends all the same, with the reason
+    except ApiError as error:  # too large, a full disk, of no use: the trial ends all the same, with the reason
         message = f"the server refused the result: {error}"[:4000]
         client.send_result(lease, Result(outcome="failed", reason=FailureReason.ERROR, message=message))
 
