@@ -1,6 +1,10 @@
 """Builders: each makes a small valid thing; a test names only what it is about."""
 
+import socket
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -177,6 +181,27 @@ def completed(database: Database, home: Path, search_id: int, psnr_db: float = 2
     with database.write() as connection:
         finish(connection, granted.lease_id, granted.token, a_result(psnr_db))
     return trial_id
+
+
+@contextmanager
+def on_a_port(database: Database, home: Path, **settings: Any) -> Iterator[str]:
+    """The application on a free port, in a thread, while the block lasts; its address."""
+    import uvicorn
+
+    from api.app import Server, create_app
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    often: dict[str, Any] = {"heartbeat_seconds": 0.05, "poll_seconds": 0.02}
+    app = create_app(Settings(home=home, database_url=database.url, **(often | settings)))
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
 
 
 def serving(database_url: str, home: Path, **settings: Any) -> httpx.Client:

@@ -1,40 +1,24 @@
 """How often one caller may call, and how many streams it may hold; on real connections where they last."""
 
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 
 import httpx
 import pytest
-import uvicorn
 
-from api.app import Server, create_app
 from nas_service.client import Client, ServerUnreachable
 from nas_service.client.transport import Transport
 from nas_service.database import Database
-from nas_service.settings import Settings
 from tests.acceptance.service import wait_until
-from tests.builders import submitted
-
-
-@contextmanager
-def service(database: Database, home: Path, **settings: int) -> Iterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = create_app(Settings(home=home, database_url=database.url, poll_seconds=0.02, **settings))
-    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
+from tests.builders import on_a_port, submitted
 
 
 def test_more_calls_than_a_minute_allows_are_told_when_to_come_again(database: Database, tmp_path: Path) -> None:
-    with service(database, tmp_path, requests_per_minute=5) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with (
+        on_a_port(database, tmp_path, requests_per_minute=5) as url,
+        httpx.Client(base_url=url, trust_env=False) as http,
+    ):
         statuses = [http.get("/healthz").status_code for _ in range(5)]
         refused = http.get("/healthz")
     assert statuses == [200] * 5
@@ -44,7 +28,7 @@ def test_more_calls_than_a_minute_allows_are_told_when_to_come_again(database: D
 
 
 def test_logins_have_a_stricter_limit(database: Database, tmp_path: Path) -> None:
-    with service(database, tmp_path, logins_per_minute=2) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with on_a_port(database, tmp_path, logins_per_minute=2) as url, httpx.Client(base_url=url, trust_env=False) as http:
         answers = [http.post("/login", data={"key": str(guess)}).status_code for guess in range(4)]
         assert answers[2:] == [429, 429]
         assert http.get("/healthz").status_code == 200
@@ -53,7 +37,7 @@ def test_logins_have_a_stricter_limit(database: Database, tmp_path: Path) -> Non
 def test_a_caller_holds_so_many_streams_and_may_open_one_for_each_it_closes(database: Database, tmp_path: Path) -> None:
     path = f"/api/v1/searches/{submitted(database)}/events"
     with (
-        service(database, tmp_path, streams_per_caller=2) as url,
+        on_a_port(database, tmp_path, streams_per_caller=2) as url,
         httpx.Client(base_url=url, trust_env=False) as http,
         ExitStack() as open_streams,
     ):
@@ -83,7 +67,7 @@ def test_a_call_that_may_be_repeated_waits_as_long_as_it_is_told(monkeypatch: py
 
 
 def test_people_are_told_that_it_was_too_much(database: Database, tmp_path: Path) -> None:
-    with service(database, tmp_path, requests_per_minute=1) as url, Client(url) as client:
+    with on_a_port(database, tmp_path, requests_per_minute=1) as url, Client(url) as client:
         client.searches()
         with pytest.raises(ServerUnreachable, match="1 calls a minute are allowed"):
             client.searches()
