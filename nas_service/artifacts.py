@@ -118,7 +118,7 @@ class ArtifactStore:
         except OSError as error:
             raise BrokenArtifact(f"the file {path} in the artifact store cannot be read ({_why(error)})") from error
         try:
-            found = _digest_of_file(file)
+            found = digest_of_file(file)
             file.seek(0)
         except OSError as error:
             file.close()
@@ -161,7 +161,8 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _digest_of_file(file: BinaryIO) -> str:
+def digest_of_file(file: BinaryIO) -> str:
+    """The digest of what an open file holds from here on."""
     digest = hashlib.sha256()
     while piece := file.read(PIECE_BYTES):
         digest.update(piece)

@@ -32,9 +32,14 @@ class Settings(BaseSettings):
     streams_per_caller: int = Field(default=20, ge=1)  # event streams at once: pages that somebody has open
 
     @property
+    def path_of_database(self) -> Path:
+        """The file of the embedded database."""
+        return (self.home / "hourglass.db").resolve()
+
+    @property
     def url_of_database(self) -> str:
         """SQLAlchemy URL of the database."""
-        return self.database_url or f"sqlite:///{(self.home / 'hourglass.db').resolve()}"
+        return self.database_url or f"sqlite:///{self.path_of_database}"
 
     @property
     def url_of_artifacts(self) -> str:

@@ -5,7 +5,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from nas_service.cli import exchange, searches, serve
+from nas_service.cli import exchange, keeping, searches, serve
 from nas_service.cli.demo import demo
 from nas_service.cli.train import train
 from nas_service.client.errors import ApiError, ServerUnreachable
@@ -21,6 +21,7 @@ app = typer.Typer(
 serve.register(app)
 searches.register(app)
 exchange.register(app)
+keeping.register(app)
 app.command(epilog="Example: hourglass demo examples/digits_denoising.yaml")(demo)
 app.command()(train)
 

@@ -82,6 +82,11 @@ def expired_artifacts(connection: Connection, limit: int = 100) -> list[StoredAr
     return [StoredArtifact(*row) for row in connection.execute(query)]
 
 
+def every_artifact(connection: Connection) -> list[StoredArtifact]:
+    """Every file that a row names, also those that the sweeper may remove."""
+    return [StoredArtifact(*row) for row in connection.execute(select(*_COLUMNS).order_by(artifacts.c.id))]
+
+
 def forget_artifacts(connection: Connection, artifact_ids: list[int]) -> None:
     """Remove the rows of files that are gone."""
     connection.execute(delete(artifacts).where(artifacts.c.id.in_(artifact_ids)))
