@@ -1,8 +1,9 @@
 """Environment variables (HOURGLASS_*) become one frozen Settings; command-line options win over them."""
 
+from base64 import b64decode
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 USUAL_PORT = 8080
@@ -11,7 +12,7 @@ USUAL_PORT = 8080
 class Settings(BaseSettings):
     """What an installation may choose."""
 
-    model_config = SettingsConfigDict(env_prefix="HOURGLASS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOURGLASS_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     server: str = f"http://127.0.0.1:{USUAL_PORT}"  # where clients and workers find the service
     database_url: str | None = None  # default: a SQLite file in `home`
@@ -30,6 +31,25 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(default=30_000, ge=1)  # of one caller; 16 busy slots make about 5,000
     logins_per_minute: int = Field(default=10, ge=1)  # attempts of one address
     streams_per_caller: int = Field(default=20, ge=1)  # event streams at once: pages that somebody has open
+
+    webhook_url: AnyHttpUrl | None = None  # told when a search is finished, has failed or was cancelled
+    webhook_secret: SecretStr | None = Field(default=None, validate_default=True)  # signs it: 24 to 64 bytes as base64
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret_can_sign(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if secret is None:
+            if info.data.get("webhook_url") is not None:
+                raise ValueError("a webhook is signed, so its URL needs a secret; `openssl rand -base64 32` makes one")
+            return None
+        text = secret.get_secret_value().removeprefix("whsec_").rstrip("=")
+        try:
+            key = b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError:
+            key = b""
+        if not 24 <= len(key) <= 64:
+            raise ValueError("must be 24 to 64 random bytes as base64; `openssl rand -base64 32` makes it")
+        return secret
 
     @property
     def path_of_database(self) -> Path:

@@ -20,6 +20,7 @@ from nas_service.lifecycle.lease import reap
 from nas_service.lifecycle.networks import sweep_artifacts
 from nas_service.lifecycle.propose import exhaust_arm, store_proposals
 from nas_service.scheduler.desk import Desk
+from nas_service.scheduler.webhook import start_sender
 from nas_service.settings import Settings
 
 log = structlog.get_logger()
@@ -44,6 +45,7 @@ class Scheduler:
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
         log.info("scheduler started")
+        start_sender(self._database, self._settings, stop)
         while not stop.wait(self._settings.poll_seconds):
             try:
                 self.tick()
