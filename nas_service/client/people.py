@@ -22,6 +22,7 @@ from nas_service.messages import (
 )
 
 API = "/api/v1"
+PART_BYTES = 24 * 2**20  # of the 32 MiB that the server takes at once
 
 
 class Client:
@@ -86,11 +87,11 @@ class Client:
     def bring_results(self, search_id: int, results: Sequence[OutsideResult]) -> Brought:
         """Store results measured elsewhere as completed trials, outside the budget; may safely be repeated.
 
-        Of more than `MAX_RESULTS` each such part is stored as a whole or not at all.
+        What is too much for one call goes in parts; each part is stored as a whole or not at all.
         """
         added = already_there = 0
-        for start in range(0, len(results), MAX_RESULTS):
-            part = OutsideResults(results=list(results[start : start + MAX_RESULTS]))
+        for rows in _parts(results):
+            part = OutsideResults(results=rows)
             response = self._transport.call("POST", f"{API}/searches/{search_id}/results", part)
             brought = Brought.model_validate_json(response.content)
             added, already_there = added + brought.added, already_there + brought.already_there
@@ -147,3 +148,18 @@ class Client:
 
     def _detail(self, method: str, path: str, body: Search | Extend | dict[str, Any] | None = None) -> SearchDetail:
         return SearchDetail.model_validate_json(self._transport.call(method, f"{API}{path}", body).content)
+
+
+def _parts(results: Sequence[OutsideResult]) -> Iterator[list[OutsideResult]]:
+    """The results in order, as many at once as one call may bring."""
+    part: list[OutsideResult] = []
+    size = 0
+    for row in results:
+        length = len(row.model_dump_json()) + 1
+        if part and (len(part) == MAX_RESULTS or size + length > PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += length
+    if part:
+        yield part
