@@ -1,4 +1,4 @@
-"""The FastAPI application: REST under /api/v1, the dashboard's pages, /healthz. No Optuna, no torch."""
+"""The FastAPI application: REST under /api/v1, the dashboard's pages, /healthz, /readyz. No Optuna, no torch."""
 
 import asyncio
 import socket
@@ -12,6 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from api import pages
+from api.away import AWAY, add_away_handler
 from api.bell import Bell
 from api.body_limits import BodyLimits
 from api.errors import TOO_MUCH, add_error_handlers
@@ -44,7 +45,7 @@ class Application(FastAPI):
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application on the settings' database, which is at this version's schema."""
-    database = Database(settings.url_of_database)
+    database = Database.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +73,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Rates, settings=settings)
     app.add_middleware(LoopbackGuard)
     add_error_handlers(app)
-    rest = APIRouter(prefix="/api/v1", responses=TOO_MUCH)
+    add_away_handler(app)
+    rest = APIRouter(prefix="/api/v1", responses=AWAY | TOO_MUCH)
     for part in (searches, trials, events, leases, workers):
         rest.include_router(part.router)
     app.include_router(rest)
@@ -82,6 +84,12 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/healthz", tags=["operators"])
     async def healthz() -> dict[str, str]:
         """Answer as long as the process lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operators"], responses=AWAY)
+    def readyz() -> dict[str, str]:
+        """Answer 200 while the database answers, so that calls can be served; else 503."""
+        database.require_reachable()
         return {"status": "ok"}
 
     return app

@@ -9,8 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from nas_service.artifacts import BrokenArtifact, StoreFails
-from nas_service.database import DatabaseAway
-from nas_service.domain.search import Fault, faults_of_errors
+from nas_service.domain.faults import Fault, faults_of_errors
 from nas_service.lifecycle.errors import Conflict, LeaseLost, LifecycleError, NotFound, Unsuitable
 from nas_service.messages import Problem
 
@@ -43,13 +42,6 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(BrokenArtifact)
     async def _broken(_request: Request, error: BrokenArtifact) -> Response:
         return problem(404, str(error))
-
-    @app.exception_handler(DatabaseAway)
-    async def _away(_request: Request, error: DatabaseAway) -> Response:
-        log.error("the database cannot be used", why=str(error.orig))
-        response = problem(503, "the database cannot be used now (away, or its disk is full); try again")
-        response.headers["Retry-After"] = "5"
-        return response
 
     @app.exception_handler(StoreFails)
     async def _full(_request: Request, error: StoreFails) -> Response:

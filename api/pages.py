@@ -231,3 +231,8 @@ _TEMPLATES = _environment()
 
 def _page(request: Request, name: str, status_code: int = 200, **context: Any) -> Response:
     return _TEMPLATES.TemplateResponse(request, name, context, status_code=status_code)
+
+
+def away_page(request: Request, message: str, seconds: int) -> Response:
+    """Tell a person why nothing can be shown now; the page looks again by itself."""
+    return _page(request, "away.html", status_code=503, message=message, seconds=seconds)

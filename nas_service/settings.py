@@ -31,6 +31,14 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(default=30_000, ge=1)  # of one caller; 16 busy slots make about 5,000
     logins_per_minute: int = Field(default=10, ge=1)  # attempts of one address
     streams_per_caller: int = Field(default=20, ge=1)  # event streams at once: pages that somebody has open
+    # how long a process waits for its database (`Patience` has the details); a transaction that had to wait longer is
+    # answered with 503 and may be repeated
+    database_pool_size: int = Field(default=20, ge=1)  # connections to PostgreSQL that one process holds at most
+    database_pool_seconds: float = Field(default=10, gt=0)  # for one of these connections
+    database_connect_seconds: float = Field(default=5, ge=1)  # for PostgreSQL to accept a new one
+    database_lock_seconds: float = Field(default=10, gt=0)  # for what another transaction holds
+    database_statement_seconds: float = Field(default=30, gt=0)  # for one statement on PostgreSQL
+    database_idle_seconds: float = Field(default=30, gt=0)  # of a transaction that does nothing, as a frozen process's
 
     webhook_url: AnyHttpUrl | None = None  # told when a search is finished, has failed or was cancelled
     webhook_secret: SecretStr | None = Field(default=None, validate_default=True)  # signs it: 24 to 64 bytes as base64

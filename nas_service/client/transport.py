@@ -8,7 +8,7 @@ import httpx
 from pydantic import BaseModel
 
 from nas_service.client.errors import ApiError, LeaseLost, ServerUnreachable
-from nas_service.domain.search import Fault
+from nas_service.domain.faults import Fault
 
 _AWAY = {429, 502, 503, 504}  # too many calls; the server behind a proxy, or its database, is restarting
 MAX_RETRY_SECONDS = 60.0  # however long the server says

@@ -24,6 +24,11 @@ def insert_webhook(connection: Connection, webhook_id: str, search_id: int, payl
     connection.execute(insert(webhooks).values(**row, created_at=now(), next_at=now()))
 
 
+def has_due_webhook(connection: Connection) -> bool:
+    """Whether a message is due."""
+    return connection.execute(select(webhooks.c.id).where(webhooks.c.next_at <= now()).limit(1)).first() is not None
+
+
 def take_due_webhook(connection: Connection, hold_seconds: float) -> StoredWebhook | None:
     """The message that is due longest; nobody else takes it for so long."""
     due = select(webhooks.c.id).where(webhooks.c.next_at <= now()).order_by(webhooks.c.next_at).limit(1)
@@ -45,8 +50,3 @@ def postpone_webhook(connection: Connection, webhook_id: str, seconds: float) ->
 def remove_webhook(connection: Connection, webhook_id: str) -> None:
     """Forget a message that was delivered, or given up."""
     connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
-
-
-def remove_webhooks(connection: Connection) -> None:
-    """Forget every message: nobody wants them."""
-    connection.execute(delete(webhooks))

@@ -1,7 +1,7 @@
 """Delivers the messages of the outbox to the webhook, signed by the Standard Webhooks scheme, at least once each.
 
-It runs in a thread of its own: a slow receiver delays no search. Several schedulers may run it, a message is taken by
-one at a time. Leaves out what the messages say: `lifecycle/announce.py`.
+It runs in a thread of its own: a slow receiver delays no search. Of several schedulers the leader delivers.
+Leaves out what the messages say: `lifecycle/announce.py`.
 """
 
 import json
@@ -12,14 +12,15 @@ import httpx
 import structlog
 from standardwebhooks import Webhook
 
-from nas_service.database import Database
+from nas_service.database import DatabaseAway
 from nas_service.database.webhooks import (
     StoredWebhook,
+    has_due_webhook,
     postpone_webhook,
     remove_webhook,
-    remove_webhooks,
     take_due_webhook,
 )
+from nas_service.scheduler.leader import Leader, NotLeader
 from nas_service.settings import Settings
 
 log = structlog.get_logger()
@@ -32,44 +33,45 @@ LONGEST_PAUSE_SECONDS = 3600.0
 GIVE_UP_SECONDS = 3 * 86400.0
 
 
-def start_sender(database: Database, settings: Settings, stop: threading.Event) -> threading.Thread:
+def start_sender(leader: Leader, settings: Settings, stop: threading.Event) -> threading.Thread:
     """Deliver in the background until told to stop."""
-    thread = threading.Thread(target=_run, args=(database, settings, stop), name="webhook", daemon=True)
+    thread = threading.Thread(target=_run, args=(leader, settings, stop), name="webhook", daemon=True)
     thread.start()
     return thread
 
 
-def _run(database: Database, settings: Settings, stop: threading.Event) -> None:
-    while True:
+def _run(leader: Leader, settings: Settings, stop: threading.Event) -> None:
+    while not stop.wait(LOOK_SECONDS):
         try:
-            if settings.webhook_url is None:
-                with database.write() as connection:
-                    remove_webhooks(connection)
-            else:
-                _deliver_due(database, settings, stop)
-        except Exception:  # the database may be away for a while
-            log.exception("webhooks cannot be delivered; trying again")
-        if stop.wait(LONGEST_PAUSE_SECONDS if settings.webhook_url is None else LOOK_SECONDS):
-            return
+            while leader.leads and _one_is_due(leader) and not stop.is_set():
+                _deliver_one(leader, settings)
+        except (DatabaseAway, NotLeader) as error:
+            log.debug("webhooks wait", why=str(error))
+        except Exception:
+            log.exception("a webhook cannot be delivered; trying again")
 
 
-def _deliver_due(database: Database, settings: Settings, stop: threading.Event) -> None:
-    while not stop.is_set():
-        with database.write() as connection:
-            message = take_due_webhook(connection, HOLD_SECONDS)
-        if message is None:
-            return
-        problem = _send(message, settings)
-        with database.write() as connection:
-            if problem is None:
-                remove_webhook(connection, message.id)
-            elif message.age_seconds > GIVE_UP_SECONDS:
-                log.error("webhook given up", webhook=message.id, search=message.search_id, why=problem)
-                remove_webhook(connection, message.id)
-            else:
-                pause = pause_after(message.attempts)
-                log.warning("webhook not taken, trying again", search=message.search_id, why=problem, seconds=pause)
-                postpone_webhook(connection, message.id, pause)
+def _one_is_due(leader: Leader) -> bool:
+    with leader.read() as connection:
+        return has_due_webhook(connection)
+
+
+def _deliver_one(leader: Leader, settings: Settings) -> None:
+    with leader.write() as connection:
+        message = take_due_webhook(connection, HOLD_SECONDS)
+    if message is None:
+        return
+    problem = None if settings.webhook_url is None else _send(message, settings)  # or nobody wants to be told
+    with leader.write() as connection:
+        if problem is None:
+            remove_webhook(connection, message.id)
+        elif message.age_seconds > GIVE_UP_SECONDS:
+            log.error("webhook given up", webhook=message.id, search=message.search_id, why=problem)
+            remove_webhook(connection, message.id)
+        else:
+            pause = pause_after(message.attempts)
+            log.warning("webhook not taken, trying again", search=message.search_id, why=problem, seconds=pause)
+            postpone_webhook(connection, message.id, pause)
 
 
 def pause_after(attempts: int) -> float:

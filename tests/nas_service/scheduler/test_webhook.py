@@ -21,6 +21,7 @@ from nas_service.database.tables import webhooks
 from nas_service.database.webhooks import take_due_webhook
 from nas_service.lifecycle import control
 from nas_service.scheduler import Scheduler, webhook
+from nas_service.scheduler.leader import Leader
 from nas_service.settings import Settings
 from tests.acceptance.service import wait_until
 from tests.builders import a_search, completed, submitted
@@ -84,7 +85,9 @@ def sending(database: Database, url: str | None) -> Iterator[None]:
     secret = SECRET if url else None
     settings = Settings(server="http://nas.example:8080", webhook_url=url, webhook_secret=secret)
     stop = threading.Event()
-    thread = webhook.start_sender(database, settings, stop)
+    leader = Leader(database)
+    assert leader.take() is not None
+    thread = webhook.start_sender(leader, settings, stop)
     yield
     stop.set()
     thread.join(10)
@@ -161,6 +164,18 @@ def test_two_senders_never_have_the_same_message_at_once(each_database: Database
         assert take_due_webhook(connection, 60) is not None
     with each_database.write() as connection:
         assert take_due_webhook(connection, 60) is None
+
+
+def test_a_scheduler_that_does_not_lead_delivers_nothing(database: Database) -> None:
+    cancelled(database)
+    with receiving() as receiver:
+        settings, stop = Settings(webhook_url=receiver.url, webhook_secret=SECRET), threading.Event()
+        follower = webhook.start_sender(Leader(database), settings, stop)
+        with sending(database, None):  # the leader, which has no receiver
+            wait_until(lambda: not waiting(database), 10, "the leader took the message")
+        stop.set()
+        follower.join(10)
+        assert receiver.got == []
 
 
 def test_after_three_days_a_message_is_given_up(database: Database) -> None:
