@@ -26,6 +26,7 @@ OutsideMetrics = Annotated[dict[MetricName, Annotated[float, Field(allow_inf_nan
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 MAX_RESULTS = 5_000  # measured elsewhere, in one call
+MAX_REPORTS = 10_000  # of epochs, in one heartbeat
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -179,7 +180,7 @@ class Report(Value):
     """Heartbeat and news of a running trial."""
 
     step: int = Field(ge=0, lt=2**62)  # optimizer steps done; standing still for long means stalled
-    reports: list[EpochReport] = Field(default=[], max_length=10_000)
+    reports: list[EpochReport] = Field(default=[], max_length=MAX_REPORTS)
 
 
 class ReportAnswer(Value):
