@@ -10,12 +10,16 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
 
 from api import login, pages
 from api.auth import Authentication
 from api.away import AWAY, add_away_handler
 from api.bell import Bell
-from api.errors import NOT_ALLOWED, add_error_handlers
+from api.body_limits import BodyLimits
+from api.errors import NOT_ALLOWED, TOO_MUCH, add_error_handlers
+from api.headers import SecurityHeaders
+from api.rates import Rates
 from api.routes import events, leases, people, searches, trials, workers
 from api.rules import any_key, public, require_rules
 from nas_service.artifacts import ArtifactStore
@@ -31,6 +35,14 @@ class Server(uvicorn.Server):
         assert isinstance(self.config.app, FastAPI)
         self.config.app.state.bell.close()
         await super().shutdown(sockets)
+
+
+class Application(FastAPI):
+    """FastAPI, with the security headers also on answers of its outermost layer (500)."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the headers around all layers."""
+        return SecurityHeaders(super().build_middleware_stack())
 
 
 def create_app(settings: Settings, own_key: str | None = None) -> FastAPI:
@@ -52,7 +64,7 @@ def create_app(settings: Settings, own_key: str | None = None) -> FastAPI:
             await ringing
         database.close()
 
-    app = FastAPI(
+    app = Application(
         title="Hourglass",
         version=version("hourglass-nas"),
         description="Searches hourglass network shapes and serves their Pareto fronts.",
@@ -65,11 +77,13 @@ def create_app(settings: Settings, own_key: str | None = None) -> FastAPI:
     app.state.database = database
     app.state.store = ArtifactStore(settings.url_of_artifacts)
     app.add_middleware(GZipMiddleware, minimum_size=2000)
-    app.add_middleware(Authentication, database=database, own_key=own_key)
+    app.add_middleware(BodyLimits, settings=settings)
+    app.add_middleware(Rates, settings=settings)
+    app.add_middleware(Authentication, database=database, own_key=own_key)  # first: limits are those of a key
     add_error_handlers(app)
     add_away_handler(app)
     login.lead_to_login(app)
-    rest = APIRouter(prefix="/api/v1", responses=NOT_ALLOWED | AWAY)
+    rest = APIRouter(prefix="/api/v1", responses=NOT_ALLOWED | AWAY | TOO_MUCH)
     for part in (searches, trials, events, leases, workers, people):
         rest.include_router(part.router)
     app.include_router(rest)

@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from nas_service.artifacts import BrokenArtifact
+from nas_service.artifacts import BrokenArtifact, StoreFails
 from nas_service.domain.faults import Fault, faults_of_errors
 from nas_service.lifecycle.errors import (
     Conflict,
@@ -19,6 +20,8 @@ from nas_service.lifecycle.errors import (
     Unsuitable,
 )
 from nas_service.messages import Problem
+
+log = structlog.get_logger()
 
 _STATUS: dict[type[Exception], int] = {
     NotSignedIn: 401,
@@ -36,6 +39,7 @@ NOT_FOUND: Responses = {404: {"model": Problem}}
 CONFLICT: Responses = {404: {"model": Problem}, 409: {"model": Problem}}
 LEASE_LOST: Responses = {409: {"model": Problem}, 410: {"model": Problem}}
 UNPROCESSABLE: Responses = {400: {"model": Problem}, 422: {"model": Problem}}
+TOO_MUCH: Responses = {413: {"model": Problem}, 429: {"model": Problem}}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -54,6 +58,11 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(BrokenArtifact)
     async def _broken(_request: Request, error: BrokenArtifact) -> Response:
         return problem(404, str(error))
+
+    @app.exception_handler(StoreFails)
+    async def _full(_request: Request, error: StoreFails) -> Response:
+        log.error("a file cannot be stored", why=str(error))
+        return problem(507, str(error))
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> Response:

@@ -5,7 +5,6 @@ row and number is written in one place. The Pareto plot alone is patched point b
 """
 
 import gzip
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -42,16 +41,6 @@ HERE = Path(__file__).parent
 SEARCHES_PER_PAGE = 25
 TRIALS_PER_PAGE = 25
 PLOTLY_PATH = f"/assets/plotly-{get_plotlyjs_version()}.js"
-# Plotly writes its own styles into the page; scripts come from our files only.
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-cache",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # with `no-referrer` a browser would send a form with `Origin: null`
-}
 
 router = APIRouter(include_in_schema=False)
 
@@ -252,9 +241,8 @@ _TEMPLATES = _environment()
 
 def render(request: Request, name: str, status_code: int = 200, **context: Any) -> Response:
     """A page from its template."""
-    headers: Mapping[str, str] = HEADERS
     context["caller"] = getattr(request.state, "caller", None)  # not known while the database is away
-    return _TEMPLATES.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
+    return _TEMPLATES.TemplateResponse(request, name, context, status_code=status_code)
 
 
 def away_page(request: Request, message: str, seconds: int) -> Response:

@@ -21,10 +21,14 @@ from nas_service.domain.values import Value
 Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=4000)]
-Metrics = dict[Annotated[str, Field(max_length=64)], float]
+MetricName = Annotated[str, Field(max_length=64)]
+Metrics = Annotated[dict[MetricName, float], Field(max_length=50)]
 # a number that is none reaches the verb, which names it together with all other faults
-OutsideMetrics = dict[Annotated[str, Field(max_length=64)], Annotated[float, Field(allow_inf_nan=True)]]
+OutsideMetrics = Annotated[dict[MetricName, Annotated[float, Field(allow_inf_nan=True)]], Field(max_length=50)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 MAX_RESULTS = 5_000  # measured elsewhere, in one call
+MAX_REPORTS = 10_000  # of epochs, in one heartbeat
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -176,7 +180,7 @@ class EpochReport(Value):
 
     training: int = Field(ge=0, lt=100_000)  # which of the trial's networks: learning rates times replicates
     epoch: int = Field(ge=1, le=1_000_000)  # epochs finished
-    metrics: Metrics = Field(max_length=50)
+    metrics: Metrics
 
 
 class Curves(Value):
@@ -191,7 +195,7 @@ class Report(Value):
     """Heartbeat and news of a running trial."""
 
     step: int = Field(ge=0, lt=2**62)  # optimizer steps done; standing still for long means stalled
-    reports: list[EpochReport] = Field(default=[], max_length=10_000)
+    reports: list[EpochReport] = Field(default=[], max_length=MAX_REPORTS)
 
 
 class ReportAnswer(Value):
@@ -204,12 +208,12 @@ class ReportAnswer(Value):
 class ReplicateResult(Value):
     """One trained network of the trial."""
 
-    run: int = Field(ge=0)  # from 0 over learning rates, then replicates
-    replicate: int = Field(ge=0)
-    seed: int
+    run: Count  # from 0 over learning rates, then replicates
+    replicate: Count
+    seed: Whole
     lr: float
     metrics: dict[Literal["eval", "test"], Metrics] | None  # None when it diverged
-    diverged_at_epoch: int | None
+    diverged_at_epoch: Count | None
 
 
 class Result(Value):
@@ -225,7 +229,7 @@ class Result(Value):
     replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
     seconds: float = Field(default=0, ge=0)
     epochs_done: int = Field(default=0, ge=0, lt=2**31)
-    environment: dict[str, str | int | float | bool | None] = Field(default={}, max_length=50)
+    environment: dict[Name, Text | Whole | float | bool | None] = Field(default={}, max_length=50)
     projection_hash: Sha256 | None = None  # of the fixed W_in of replicate 0
 
     @model_validator(mode="after")
@@ -253,7 +257,7 @@ class OutsideResult(Value):
 class OutsideResults(Value):
     """Results measured elsewhere, for any of the search's arms: all are stored, or none."""
 
-    results: list[OutsideResult] = Field(min_length=1)
+    results: list[OutsideResult] = Field(min_length=1, json_schema_extra={"maxItems": MAX_RESULTS})
 
     @field_validator("results", mode="before")
     @classmethod

@@ -1,6 +1,10 @@
 """Builders: each makes a small valid thing; a test names only what it is about."""
 
+import socket
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,9 @@ from typing import Any
 import httpx
 from starlette.exceptions import StarletteDeprecationWarning
 
+from nas_service.artifacts import ArtifactStore, digest_of
 from nas_service.database import Database
+from nas_service.database.artifacts import ArtifactKind
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.arm import Arm
 from nas_service.domain.costs import Costs
@@ -18,6 +24,7 @@ from nas_service.domain.search import Search
 from nas_service.domain.states import SearchState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
+from nas_service.lifecycle.arrivals import keep_file, place_for
 from nas_service.lifecycle.bring import bring
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.keys import create_key
@@ -179,6 +186,34 @@ def completed(database: Database, home: Path, search_id: int, psnr_db: float = 2
     with database.write() as connection:
         finish(connection, granted.lease_id, granted.token, a_result(psnr_db))
     return trial_id
+
+
+def brought_file(database: Database, store: ArtifactStore, held: Lease, content: bytes, kind: ArtifactKind) -> None:
+    """Take a file of the lease's holder into the store."""
+    with store.part(place_for(database, held.lease_id, held.token, kind)) as part:
+        part.write(content)
+        keep_file(database, held.lease_id, held.token, kind, part, digest_of(content))
+
+
+@contextmanager
+def on_a_port(database: Database, home: Path, **settings: Any) -> Iterator[str]:
+    """The application on a free port, in a thread, while the block lasts; its address."""
+    import uvicorn
+
+    from api.app import Server, create_app
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    often: dict[str, Any] = {"heartbeat_seconds": 0.05, "poll_seconds": 0.02}
+    app = create_app(Settings(home=home, database_url=database.url, **(often | settings)))
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
 
 
 def a_key(database: Database, role: str, name: str = "", days: float | None = None, **quotas: int) -> str:

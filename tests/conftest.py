@@ -6,9 +6,7 @@ PostgreSQL is the server of TEST_DATABASE_URL, else one that a wheel brings, in 
 import os
 import secrets
 import shutil
-import socket
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +20,7 @@ os.environ["HOURGLASS_WORKER_DIR"] = str(Path(tempfile.gettempdir()) / f"hourgla
 
 from nas_service.database import Database
 from nas_service.database.migrate import upgrade
-from nas_service.settings import Settings
+from tests.builders import on_a_port
 
 TEMPLATE = "hourglass_template"
 
@@ -101,16 +99,5 @@ def each_database(request: pytest.FixtureRequest) -> Database:
 @pytest.fixture
 def served(tmp_path: Path, database: Database) -> Iterator[str]:
     """The application on a free port, in a thread; its address."""
-    import uvicorn
-
-    from api.app import Server, create_app
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    settings = Settings(home=tmp_path, database_url=database.url, heartbeat_seconds=0.05, poll_seconds=0.02)
-    server = Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
+    with on_a_port(database, tmp_path) as url:
+        yield url

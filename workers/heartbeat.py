@@ -12,7 +12,7 @@ from typing import Literal, Self
 import structlog
 
 from nas_service.client import ApiError, LeaseLost, NotAllowed, ServerUnreachable, WorkerClient
-from nas_service.messages import EpochReport, Lease, Report
+from nas_service.messages import MAX_REPORTS, EpochReport, Lease, Report
 
 log = structlog.get_logger()
 
@@ -80,13 +80,13 @@ class Heartbeat:
     def flush(self) -> None:
         """Return when all news so far have been sent, or cannot be."""
         with self._sending:
-            if self._news:
-                self._send()
+            while self._news and self._send():
+                pass
 
     def _send(self) -> bool:
         with self._lock:
-            news, step = self._news, self._step
-            self._news = []
+            news, step = self._news[:MAX_REPORTS], self._step  # after a long outage there may be more
+            self._news = self._news[MAX_REPORTS:]
         try:
             answer = self._client.report(self._lease, Report(step=step, reports=news))
         except (LeaseLost, NotAllowed) as error:  # who comes back with another key has lost it, too

@@ -1,6 +1,6 @@
 """One leased trial from its data to its result. Every way in which it can end is here.
 
-trained                          -> network, then the result `completed`
+trained                          -> network, then the result `completed`; refused by the server, `failed`
 diverged                         -> the result `failed: diverged`
 out of memory, any other error   -> the result `failed` with the message
 dataset missing or another one   -> given back; this worker no longer offers the dataset

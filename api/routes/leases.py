@@ -4,21 +4,21 @@ import asyncio
 from time import monotonic
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 
 from api.bell import Bell
 from api.dependencies import BellOf, DatabaseOf, SettingsOf, Shortage, Store, Writing
 from api.errors import CONFLICT, LEASE_LOST, NOT_FOUND, UNPROCESSABLE
+from api.files import FILE_BODY, UPLOAD, file_response, receive_file
 from api.rules import Laborer
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.domain.roles import Caller
 from nas_service.domain.trial import Trial
-from nas_service.lifecycle.checkpoints import keep_checkpoint, read_checkpoint
+from nas_service.lifecycle.arrivals import open_checkpoint
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.keys import require_standing
 from nas_service.lifecycle.lease import dismiss, lease, release, report
-from nas_service.lifecycle.networks import store_network
 from nas_service.lifecycle.space import shortage_of_space
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
 from nas_service.settings import Settings
@@ -67,39 +67,38 @@ def post_result(lease_id: LeaseId, caller: Laborer, token: Token, result: Result
     return finish(connection, lease_id, token, result, caller.key_id)
 
 
-@router.put("/leases/{lease_id}/checkpoint", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
-def put_checkpoint(
+@router.put("/leases/{lease_id}/checkpoint", status_code=204, responses=UPLOAD, openapi_extra=FILE_BODY)
+async def put_checkpoint(
     lease_id: LeaseId,
     caller: Laborer,
     token: Token,
     digest: Digest,
-    content: Annotated[bytes, Body(media_type="application/octet-stream")],
+    call: Request,
     database: DatabaseOf,
     store: Store,
 ) -> None:
     """Bring the state of the training; it takes the place of the one before."""
-    keep_checkpoint(database, store, lease_id, token, content, digest, caller.key_id)
+    await receive_file(call, database, store, lease_id, token, "checkpoint", digest, caller.key_id)
 
 
 @router.get("/leases/{lease_id}/checkpoint", response_class=Response, responses=NOT_FOUND | LEASE_LOST | UNPROCESSABLE)
 def get_checkpoint(lease_id: LeaseId, caller: Laborer, token: Token, database: DatabaseOf, store: Store) -> Response:
     """The state from which the lease's holder goes on; its digest stands in the lease."""
-    content = read_checkpoint(database, store, lease_id, token, caller.key_id)
-    return Response(content, media_type="application/octet-stream")
+    return file_response(open_checkpoint(database, store, lease_id, token, caller.key_id))
 
 
-@router.put("/leases/{lease_id}/network", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
-def put_network(
+@router.put("/leases/{lease_id}/network", status_code=204, responses=UPLOAD, openapi_extra=FILE_BODY)
+async def put_network(
     lease_id: LeaseId,
     caller: Laborer,
     token: Token,
     digest: Digest,
-    content: Annotated[bytes, Body(media_type="application/octet-stream")],
-    connection: Writing,
+    call: Request,
+    database: DatabaseOf,
     store: Store,
 ) -> None:
     """Bring the trained network (safetensors) before the result."""
-    store_network(connection, store, lease_id, token, content, digest, caller.key_id)
+    await receive_file(call, database, store, lease_id, token, "network", digest, caller.key_id)
 
 
 @router.post("/leases/{lease_id}/release", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from api.dependencies import DatabaseOf, Reading, Store, Writing
 from api.errors import CONFLICT, NOT_FOUND, UNPROCESSABLE
+from api.files import file_response
 from api.paging import IdCursor, Limit, page_of
 from api.routes.searches import SearchId
 from api.rules import Looker, Submitter
@@ -19,7 +20,7 @@ from nas_service.domain.states import TrialState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
 from nas_service.lifecycle.access import begin_deed, visible_search, visible_trial
-from nas_service.lifecycle.networks import pin_network, read_network, unpin_network
+from nas_service.lifecycle.networks import open_network, pin_network, unpin_network
 from nas_service.messages import Curves, Enqueue, Page
 
 router = APIRouter(tags=["trials"])
@@ -85,9 +86,7 @@ def reports(trial_id: TrialId, caller: Looker, connection: Reading) -> Curves:
 def network(trial_id: TrialId, caller: Looker, connection: Reading, store: Store) -> Response:
     """The trained network of a trial on a front, as safetensors."""
     visible_trial(connection, caller, trial_id)
-    headers = {"Content-Disposition": f'attachment; filename="trial-{trial_id}.safetensors"'}
-    content = read_network(connection, store, trial_id)
-    return Response(content, media_type="application/octet-stream", headers=headers)
+    return file_response(open_network(connection, store, trial_id), name=f"trial-{trial_id}.safetensors")
 
 
 @router.post("/trials/{trial_id}/network/pin", status_code=204, responses=CONFLICT | UNPROCESSABLE)

@@ -212,7 +212,7 @@ def _point_paths(axes: Axes) -> tuple[str, ...]:
 def _hover(axes: Axes) -> str:
     others = [(row, f"customdata[{len(_POINT) + place}]") for place, row in enumerate(axes.others)]
     lines = [
-        "<b>%{fullData.name}, trial %{customdata[1]}</b>",
+        "%{fullData.name}, trial %{customdata[1]}",  # not bold: that is a style attribute, which our policy forbids
         "%{customdata[2]} %{customdata[3]}/%{customdata[4]} × %{customdata[5]}",
         "lr %{customdata[6]:.3~g}, %{customdata[7]}",
         *(_hover_line(objective, place) for objective, place in [(axes.x, "x"), (axes.y, "y"), *others]),

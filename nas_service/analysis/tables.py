@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from nas_service.domain.cells import as_cell
 from nas_service.domain.finding import COLUMNS, flat_row
 from nas_service.domain.trial import Trial
 
@@ -19,7 +20,7 @@ def csv_lines(trials: Iterable[Trial]) -> Iterator[str]:
 def csv_line(cells: Sequence[Any]) -> str:
     """One line of CSV; text that a spreadsheet would run as a formula is made plain text."""
     buffer = io.StringIO()
-    csv.writer(buffer).writerow([_harmless(cell) for cell in cells])
+    csv.writer(buffer).writerow([as_cell(cell) if isinstance(cell, str) else cell for cell in cells])
     return buffer.getvalue()
 
 
@@ -28,7 +29,3 @@ def _cells(trial: Trial) -> list[Any]:
     lr = row["lr"]
     row["lr"] = " ".join(map(str, lr)) if isinstance(lr, list) else lr
     return [row[name] for name in COLUMNS]
-
-
-def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

@@ -5,7 +5,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from nas_service.cli import exchange, searches, serve
+from nas_service.cli import exchange, keeping, searches, serve
 from nas_service.cli.audit import audit
 from nas_service.cli.demo import demo
 from nas_service.cli.diagnose import diagnose
@@ -24,6 +24,7 @@ app = typer.Typer(
 serve.register(app)
 searches.register(app)
 exchange.register(app)
+keeping.register(app)
 app.add_typer(keys, name="keys")
 app.command(epilog="Example: hourglass audit --limit 20")(audit)
 app.command(epilog="Example: hourglass demo examples/digits_denoising.yaml")(demo)

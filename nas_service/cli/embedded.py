@@ -101,7 +101,7 @@ class EmbeddedService:
                     log.warning("a part died and is started again", part=name, exit_status=child.returncode)
                     self.stop.wait(max(0.0, started_at[name] + RESTART_PAUSE_SECONDS - monotonic()))
                 started_at[name] = monotonic()
-                self._children[name] = _start(command, self._own_key if command[0] == "worker" else "")
+                self._children[name] = _start(command, url, self._own_key if command[0] == "worker" else "")
             self.stop.wait(0.2)
 
     def _stop_children(self) -> None:
@@ -122,13 +122,14 @@ def hourglass_command() -> list[str]:
     return [sys.executable, str(script)] if script.exists() else [sys.executable, "-m", "nas_service.cli"]
 
 
-def _start(command: Sequence[str], api_key: str) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], url: str, api_key: str) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C in the terminal reaches this process alone, which stops the parts in order.
     return subprocess.Popen(
         [*hourglass_command(), *command, "--parent-pid", str(os.getpid())],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "HOURGLASS_API_KEY": api_key},  # arguments of a process can be read by everybody
+        # The first is what webhooks link to, unless the user says otherwise; arguments of a process all can read.
+        env={"HOURGLASS_SERVER": url, **os.environ, "HOURGLASS_API_KEY": api_key},
     )
 
 

@@ -27,4 +27,8 @@ class LeaseLost(ApiError):
 
 
 class ServerUnreachable(Exception):
-    """The server gave no answer."""
+    """The server gave no answer, or said that it cannot now; `retry_seconds` is how long it wants to be left alone."""
+
+    def __init__(self, message: str, retry_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds

@@ -5,7 +5,8 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from nas_service.client.transport import Transport
+from nas_service.client.errors import ApiError
+from nas_service.client.transport import Transport, digest_of
 from nas_service.domain.records import AuditEntry, StoredWorker
 from nas_service.domain.search import Search
 from nas_service.domain.trial import Trial
@@ -24,6 +25,7 @@ from nas_service.messages import (
 )
 
 API = "/api/v1"
+PART_BYTES = 24 * 2**20  # of the 32 MiB that the server takes at once
 
 
 class Client:
@@ -107,11 +109,11 @@ class Client:
     def bring_results(self, search_id: int, results: Sequence[OutsideResult]) -> Brought:
         """Store results measured elsewhere as completed trials, outside the budget; may safely be repeated.
 
-        Of more than `MAX_RESULTS` each such part is stored as a whole or not at all.
+        What is too much for one call goes in parts; each part is stored as a whole or not at all.
         """
         added = already_there = 0
-        for start in range(0, len(results), MAX_RESULTS):
-            part = OutsideResults(results=list(results[start : start + MAX_RESULTS]))
+        for rows in _parts(results):
+            part = OutsideResults(results=rows)
             response = self._transport.call("POST", f"{API}/searches/{search_id}/results", part)
             brought = Brought.model_validate_json(response.content)
             added, already_there = added + brought.added, already_there + brought.already_there
@@ -150,8 +152,12 @@ class Client:
         return Curves.model_validate_json(self._transport.call("GET", f"{API}/trials/{trial_id}/reports").content)
 
     def network(self, trial_id: int) -> bytes:
-        """The trained network of a trial (safetensors), where it is kept."""
-        return self._transport.call("GET", f"{API}/trials/{trial_id}/network").content
+        """The trained network of a trial (safetensors), where it is kept; ApiError too when it comes damaged."""
+        headers = {"Accept-Encoding": "identity"}  # weights do not shrink
+        response = self._transport.call("GET", f"{API}/trials/{trial_id}/network", headers=headers)
+        if digest_of(response.content) != response.headers.get("Content-Digest"):
+            raise ApiError(response.status_code, "the network arrived damaged; get it again", [])
+        return response.content
 
     def pin_network(self, trial_id: int) -> None:
         """Keep the network of a completed trial for good, also off the front."""
@@ -168,3 +174,18 @@ class Client:
 
     def _detail(self, method: str, path: str, body: Search | Extend | dict[str, Any] | None = None) -> SearchDetail:
         return SearchDetail.model_validate_json(self._transport.call(method, f"{API}{path}", body).content)
+
+
+def _parts(results: Sequence[OutsideResult]) -> Iterator[list[OutsideResult]]:
+    """The results in order, as many at once as one call may bring."""
+    part: list[OutsideResult] = []
+    size = 0
+    for row in results:
+        length = len(row.model_dump_json()) + 1
+        if part and (len(part) == MAX_RESULTS or size + length > PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += length
+    if part:
+        yield part

@@ -1,5 +1,6 @@
 """One HTTP call: JSON in, JSON out, errors as exceptions; calls that may be repeated are, while the server is away."""
 
+import hashlib
 import re
 from time import monotonic, sleep
 from typing import Any
@@ -12,7 +13,8 @@ from nas_service.domain.faults import Fault
 
 KEY = re.compile(r"hg_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
 _KINDS: dict[int, type[ApiError]] = {401: NotAllowed, 403: NotAllowed, 410: LeaseLost}
-_AWAY = {502, 503, 504}  # the server behind a proxy, or its database, is restarting
+_AWAY = {429, 502, 503, 504}  # too many calls; the server behind a proxy, or its database, is restarting
+MAX_RETRY_SECONDS = 60.0  # however long the server says
 
 
 class Transport:
@@ -46,7 +48,8 @@ class Transport:
                 f"no answer from {self.server} ({error or type(error).__name__}); is `hourglass up` running there?"
             ) from error
         if response.status_code in _AWAY:
-            raise ServerUnreachable(f"{self.server} is not ready: {_api_error(response)}")
+            why = _api_error(response)
+            raise ServerUnreachable(f"{self.server} is not ready ({why})", _retry_seconds(response))
         if response.is_error:
             raise _api_error(response)
         return response
@@ -64,10 +67,11 @@ class Transport:
         while True:
             try:
                 return self.call(method, path, body, **options)
-            except ServerUnreachable:
-                if monotonic() + pause > give_up_at:
+            except ServerUnreachable as error:
+                wait = max(pause, error.retry_seconds)
+                if monotonic() + wait > give_up_at:
                     raise
-                sleep(pause)
+                sleep(wait)
                 pause = min(pause * 2, 5.0)
 
     def close(self) -> None:
@@ -91,6 +95,16 @@ def is_address(server: str) -> bool:
     except httpx.InvalidURL:
         return False
     return url.scheme in ("http", "https") and bool(url.host)
+
+
+def digest_of(content: bytes) -> str:
+    """The digest that goes with a file, both ways."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _retry_seconds(response: httpx.Response) -> float:
+    told = response.headers.get("Retry-After", "")
+    return min(float(told), MAX_RETRY_SECONDS) if told.isascii() and told.isdigit() else 0.0
 
 
 def _api_error(response: httpx.Response) -> ApiError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nas_service.domain.architecture import IllegalArchitecture
+from nas_service.domain.cells import of_cell
 from nas_service.domain.faults import faults_of
 from nas_service.domain.finding import Finding, Findings, conditions_of, differences, finding_of_row
 from nas_service.domain.published import BASE_SEED, published_recipe, published_task
@@ -93,7 +94,8 @@ def findings_of_csv(path: Path, search: Search) -> Findings:
 def _ours(name: str, text: str) -> Findings:
     found, left_out = [], Counter[str]()
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    for row in reader:
+    for cells in reader:
+        row = {name: of_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
         if row["state"] != TrialState.COMPLETED:
             left_out[NOT_COMPLETED] += 1
             continue

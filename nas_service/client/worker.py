@@ -1,12 +1,11 @@
 """The calls that a worker makes. Each may be repeated safely; those without which it cannot go on are."""
 
-import hashlib
 from typing import Protocol
 
 from pydantic import SecretStr
 
 from nas_service.client.errors import ApiError
-from nas_service.client.transport import Transport
+from nas_service.client.transport import Transport, digest_of
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
 
 API = "/api/v1"
@@ -59,7 +58,7 @@ class WorkerClient:
         """The state that an earlier holder of the trial left; raises ApiError too when it arrives damaged."""
         headers = {**_fence(lease), "Accept-Encoding": "identity"}  # weights do not shrink
         response = self._transport.call_until_answered("GET", f"{self._at(lease)}/checkpoint", headers=headers)
-        if _digest_of(response.content) != lease.checkpoint:
+        if digest_of(response.content) != lease.checkpoint:
             raise ApiError(response.status_code, "the checkpoint arrived damaged, or is not the lease's", [])
         return response.content
 
@@ -90,8 +89,4 @@ def _fence(lease: Holder) -> dict[str, str]:
 
 
 def _facts_of(content: bytes) -> dict[str, str]:
-    return {"Content-Digest": _digest_of(content), "Content-Type": "application/octet-stream"}
-
-
-def _digest_of(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return {"Content-Digest": digest_of(content), "Content-Type": "application/octet-stream"}

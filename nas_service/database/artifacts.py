@@ -1,6 +1,6 @@
 """Queries on artifacts: the rows that name the files in the artifact store."""
 
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
@@ -19,6 +19,13 @@ class StoredArtifact(NamedTuple):
     size_bytes: int
     created_at: float  # seconds since 1970
     pinned: bool  # kept although its trial left the front
+
+
+class OpenArtifact(NamedTuple):
+    """A file in the artifact store, open to be read."""
+
+    row: StoredArtifact
+    file: BinaryIO
 
 
 _COLUMNS = [artifacts.c[name] for name in StoredArtifact._fields]
@@ -73,6 +80,11 @@ def expired_artifacts(connection: Connection, limit: int = 100) -> list[StoredAr
     """Files that the sweeper may remove now."""
     query = select(*_COLUMNS).where(artifacts.c.expires_at <= now()).limit(limit)
     return [StoredArtifact(*row) for row in connection.execute(query)]
+
+
+def every_artifact(connection: Connection) -> list[StoredArtifact]:
+    """Every file that a row names, also those that the sweeper may remove."""
+    return [StoredArtifact(*row) for row in connection.execute(select(*_COLUMNS).order_by(artifacts.c.id))]
 
 
 def forget_artifacts(connection: Connection, artifact_ids: list[int]) -> None:

@@ -53,16 +53,27 @@ def require_current(url: str) -> None:
         DatabaseNotUp: when there is no answer, or the database is starting.
         DatabaseUnusable: when it refuses us or cannot be opened.
     """
-    with _opening():
-        engine = create_engine(url, connect_args={} if url.startswith("sqlite") else {"connect_timeout": 5})
-        with engine.connect() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-        engine.dispose()
+    found = revision_of(url)
     expected = ScriptDirectory.from_config(_config(url)).get_current_head()
     if found != expected:
         raise SchemaIsBehind(
             f"the database is at schema {found or 'none'}, this version needs {expected}; run `hourglass migrate` first"
         )
+
+
+def revision_of(url: str) -> str | None:
+    """The schema at which a database stands; None when it has none. Raises `DatabaseUnusable`."""
+    with _opening():
+        engine = create_engine(url, connect_args={} if url.startswith("sqlite") else {"connect_timeout": 5})
+        with engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        engine.dispose()
+    return found
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version has that schema, or grew out of it."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config("")).walk_revisions()}
 
 
 def check() -> None:

@@ -248,3 +248,15 @@ audit = Table(
     Column("detail", JSON, nullable=False),
     sqlite_autoincrement=True,
 )
+
+webhooks = Table(  # an outbox: a row stays until its message was taken, or given up
+    "webhooks",
+    metadata,
+    Column("id", String(64), primary_key=True),  # goes with every attempt: the receiver tells repeats by it
+    Column("search_id", Id, nullable=False),  # no foreign key: the message outlives a deleted search
+    Column("payload", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_at", Float, nullable=False),  # when it is tried next
+    Index("ix_webhooks_next_at", "next_at"),
+)

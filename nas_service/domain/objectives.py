@@ -6,7 +6,7 @@ device took: time and memory. A *quality* is measured on the evaluation split.
 
 from typing import Literal, NamedTuple
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from nas_service.domain.values import Value
 
@@ -46,7 +46,7 @@ QUALITIES = tuple(name for name, kind in OBJECTIVE_KINDS.items() if kind.source 
 class Objective(Value):
     """One axis of the fronts."""
 
-    name: str
+    name: str = Field(max_length=100)
     scale: Literal["linear", "log"] = "linear"  # log: hypervolume and plots take log10 of it
     reference: float | None = None  # the worst value that counts; default: see `Search.known_reference`
 

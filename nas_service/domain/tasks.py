@@ -78,7 +78,7 @@ KNOWN_DATASETS: dict[str, KnownDataset] = {
 class Dataset(Value):
     """Which images: a known name, or a path that the workers can read with the facts that the server needs."""
 
-    name: str | None = None  # one of KNOWN_DATASETS
+    name: str | None = Field(default=None, max_length=100)  # one of KNOWN_DATASETS
     path: str | None = Field(default=None, max_length=500)  # folder:NAME or npz:NAME, below the workers' data directory
     image_shape: ImageShape | None = None  # channels, height, width
     classes: int | None = Field(default=None, ge=1, le=100_000)

@@ -18,6 +18,7 @@ from nas_service.domain.records import StoredSearch
 from nas_service.domain.search import Search
 from nas_service.domain.states import IllegalTransition, SearchState, TrialState
 from nas_service.domain.trial import duplicate_key
+from nas_service.lifecycle.announce import announce_end
 from nas_service.lifecycle.errors import Conflict, NotFound, Unsuitable
 from nas_service.lifecycle.quotas import require_room_to_run
 from nas_service.messages import Enqueue
@@ -55,8 +56,11 @@ def resume(connection: Connection, search_id: int) -> StoredSearch:
 
 def cancel(connection: Connection, search_id: int) -> StoredSearch:
     """End a search: queued and running trials are cancelled, finished ones stay."""
+    ended_before = _locked(connection, search_id).state is SearchState.CANCELLED
     search = _step(connection, search_id, SearchState.CANCELLED, "search_cancelled")
     cancel_open_trials(connection, search_id)
+    if not ended_before:
+        announce_end(connection, search_id)
     return search
 
 
@@ -152,6 +156,7 @@ def finish_if_done(connection: Connection, search_id: int) -> bool:
         return False
     move_search(connection, search, SearchState.FINISHED)
     append_event(connection, search_id, "search_finished")
+    announce_end(connection, search_id)
     return True
 
 
@@ -162,6 +167,7 @@ def fail(connection: Connection, search_id: int, reason: str) -> None:
         move_search(connection, search, SearchState.FAILED, reason)
         append_event(connection, search_id, "search_failed", reason=reason)
         cancel_open_trials(connection, search_id)
+        announce_end(connection, search_id)
 
 
 def cancel_open_trials(connection: Connection, search_id: int) -> None:

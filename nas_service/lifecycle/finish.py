@@ -2,7 +2,6 @@
 
 import hashlib
 
-from nas_service.artifacts import digest_of
 from nas_service.database import Connection
 from nas_service.database.artifacts import expire_artifacts_of_trials
 from nas_service.database.events import append_event, lock_search
@@ -109,13 +108,6 @@ def running_trial(connection: Connection, lease_id: str, token: int, key_id: int
     if trial.state is not TrialState.LEASED:
         raise LeaseLost(f"trial {trial.id} has ended ({trial.state}); its {what} is not needed")
     return trial
-
-
-def check_arrival(content: bytes, digest: str, what: str) -> None:
-    """Raise Conflict unless the content that a worker sent has the digest that it announced."""
-    found = digest_of(content)
-    if found != digest:
-        raise Conflict(f"the {what} arrived damaged (digest {found}, announced {digest}); send it again")
 
 
 def fail_trial(connection: Connection, trial: Trial, reason: FailureReason, message: str) -> None:

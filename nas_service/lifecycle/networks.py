@@ -1,4 +1,4 @@
-"""A trained network's file: taken from the worker that holds the trial, given to whoever asks while it is kept.
+"""A trained network's file, given to whoever asks while it is kept.
 
 A network that left its front is kept for a day; pinned it is kept for good.
 """
@@ -6,12 +6,12 @@ A network that left its front is kept for a day; pinned it is kept for good.
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Connection
 from nas_service.database.artifacts import (
+    OpenArtifact,
     StoredArtifact,
     artifact_of_trial,
     expired_artifacts,
     forget_artifacts,
     pin_artifact,
-    store_artifact,
     unpin_artifact,
 )
 from nas_service.database.events import lock_search
@@ -20,36 +20,13 @@ from nas_service.domain.states import TrialState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle.control import require_search
 from nas_service.lifecycle.errors import Conflict, NotFound
-from nas_service.lifecycle.finish import check_arrival, running_trial
 from nas_service.lifecycle.front import DAY
 
 
-def store_network(
-    connection: Connection,
-    store: ArtifactStore,
-    lease_id: str,
-    token: int,
-    content: bytes,
-    digest: str,
-    key_id: int | None = None,
-) -> None:
-    """Keep the network that a worker trained; it comes before the trial's result.
-
-    Raises:
-        LeaseLost: when the trial is no longer this lease's.
-        Conflict: when the content does not have the digest.
-    """
-    trial = running_trial(connection, lease_id, token, key_id, "network")
-    check_arrival(content, digest, "network")
-    path = f"search-{trial.search_id}/trial-{trial.id}-{digest.removeprefix('sha256:')[:16]}.safetensors"
-    store.write(path, content)
-    store_artifact(connection, trial.search_id, trial.id, "network", path, digest, len(content))
-
-
-def read_network(connection: Connection, store: ArtifactStore, trial_id: int) -> bytes:
+def open_network(connection: Connection, store: ArtifactStore, trial_id: int) -> OpenArtifact:
     """The file of a kept network; raises NotFound when it is not kept, BrokenArtifact when it was damaged."""
     artifact = _kept_network(connection, trial_id)
-    return store.read(artifact.path, artifact.digest)
+    return OpenArtifact(artifact, store.open(artifact.path, artifact.digest))
 
 
 def pin_network(connection: Connection, trial_id: int) -> None:

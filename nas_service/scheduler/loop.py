@@ -23,6 +23,7 @@ from nas_service.lifecycle.networks import sweep_artifacts
 from nas_service.lifecycle.propose import exhaust_arm, store_proposals
 from nas_service.scheduler.desk import Desk
 from nas_service.scheduler.leader import Leader, NotLeader
+from nas_service.scheduler.webhook import start_sender
 from nas_service.settings import Settings
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ class Scheduler:
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
         log.info("scheduler started", name=self._leader.name)
+        start_sender(self._leader, self._settings, stop)
         with self._leader.renewing():
             while not stop.wait(self._settings.poll_seconds):
                 stop.wait(self._round())

@@ -50,6 +50,16 @@ def check_below(data_dir: Path, path: Path) -> None:
         raise DatasetError(f"{path} leads out of the data directory {data_dir}; copy the files into it instead")
 
 
+def check_size(path: Path, size_bytes: int) -> None:
+    """Raise `DatasetError` when images of that size, as their files state it, would fill half of the memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size_bytes > memory // 2:
+        raise DatasetError(
+            f"{path} states {size_bytes / 2**30:.1f} GiB of images, more than half of this machine's "
+            f"{memory / 2**30:.1f} GiB of memory; take fewer or smaller ones"
+        )
+
+
 def require_data_dir(data_dir: Path | None, key: str) -> Path:
     """The data directory, for datasets that exist nowhere else.
 

@@ -6,17 +6,22 @@ Leaves out splits. N: images, C: channels, H, W: height and width.
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
 from nas_service.domain.tasks import ImageShape
-from workers.training.data_paths import DatasetError, check_below
+from workers.training.data_paths import DatasetError, check_below, check_size
 from workers.training.image_arrays import ImageArrays, Images, Labels
 
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # whatever the name says; EPS would run a program
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels -> Pillow's mode
 GREY_MODES = frozenset({"1", "L", "I", "I;16", "F", "LA"})
@@ -86,7 +91,8 @@ def npz_shape(path: Path) -> ImageShape:
     Raises:
         DatasetError: when the file is damaged or holds no images.
     """
-    sizes = _npz_arrays(path)[0].shape[1:]
+    with _npz(path) as archive:
+        sizes = _header(path, archive, "images")[0][1:]
     if len(sizes) == 2:
         return (1, int(sizes[0]), int(sizes[1]))
     first, middle, last = (int(size) for size in sizes)
@@ -103,7 +109,8 @@ def _class_names(folder: Path) -> list[str]:
 def _image_paths(folder: Path, data_dir: Path) -> list[Path]:
     check_below(data_dir, folder)
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    images = [entry for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES]
+    named = [entry for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES]
+    images = [entry for entry in named if entry.is_file() or entry.is_symlink()]  # a pipe would never end
     for entry in images:
         if entry.is_symlink():
             check_below(data_dir, Path(entry.path))
@@ -114,6 +121,7 @@ def _read_classes(folder: Path, names: list[str], data_dir: Path, shape: ImageSh
     paths = [(path, label) for label, name in enumerate(names) for path in _image_paths(folder / name, data_dir)]
     if not paths:
         raise DatasetError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}) in its class folders")
+    check_size(folder, len(paths) * prod(shape))
     images = np.empty((len(paths), *shape), dtype=np.uint8)
     for row, (path, _) in enumerate(paths):
         images[row] = _read_image(path, shape)
@@ -122,7 +130,7 @@ def _read_classes(folder: Path, names: list[str], data_dir: Path, shape: ImageSh
 
 def _open(path: Path) -> Image.Image:
     try:
-        return Image.open(path)  # reads the header only
+        return Image.open(path, formats=FORMATS)  # reads the header only
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path} is no image that can be read ({error}); replace or remove it") from error
 
@@ -147,27 +155,50 @@ def _read_image(path: Path, shape: ImageShape) -> Images:
 
 
 def _npz_arrays(path: Path) -> tuple[NDArray[Any], Labels | None]:
-    try:
+    with _npz(path) as archive:
+        names = [name for name in ("images", "labels") if f"{name}.npy" in archive.namelist() or name == "images"]
+        check_size(path, sum(_bytes_of(*_header(path, archive, name)) for name in names))
         with np.load(path, allow_pickle=False) as file:
-            images = file["images"]
-            labels = file["labels"] if "labels" in file.files else None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
-        raise DatasetError(f"{path} is no npz file with an array called images ({error})") from error
+            arrays = {name: file[name] for name in names}
+    images, labels = arrays["images"], arrays.get("labels")
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) == 0:
         raise DatasetError(
             f"{path} has images of type {images.dtype} and shape {list(images.shape)}; expected uint8 of shape "
             "(N, H, W), (N, C, H, W) or (N, H, W, C)"
         )
     return images, None if labels is None else _checked_labels(path, labels, len(images))
+
+
+@contextmanager
+def _npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The open file; whatever is wrong with it is a DatasetError."""
+    wrong = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, OverflowError, NotImplementedError)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except DatasetError:
+        raise
+    except (*wrong, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path} is no npz file with an array called images ({error})") from error
+
+
+def _header(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and the type that an array states, without its values; they must be what the file holds."""
+    entry = archive.getinfo(f"{name}.npy")
+    with archive.open(entry) as file:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+        stated = file.tell() + _bytes_of(shape, dtype)
+    if dtype.hasobject:
+        raise ValueError("objects are pickled, and allow_pickle is never set")
+    if stated != entry.file_size:
+        raise DatasetError(f"{path} states {stated:,} bytes of {name} and holds {entry.file_size:,}; write it again")
+    return shape, dtype
+
+
+def _bytes_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return prod(shape) * dtype.itemsize
 
 
 def _checked_labels(path: Path, labels: NDArray[Any], count: int) -> Labels:

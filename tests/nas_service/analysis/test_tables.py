@@ -52,7 +52,9 @@ def test_every_trial_has_its_line() -> None:
     assert [row["id"] for row in read_back(a_trial(3), a_trial(1), a_trial(2))] == ["3", "1", "2"]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://evil.example","x")', "＝1"]
+)
 def test_text_that_a_spreadsheet_would_run_becomes_plain_text(text: str) -> None:
     (row,) = read_back(a_trial(message=text))
     assert row["message"] == f"'{text}"

@@ -125,3 +125,10 @@ def test_a_file_that_is_neither_is_refused(tmp_path: Path, text: str | None, say
         path.write_text(text)
     with pytest.raises(Unfit, match=says):
         findings_of_csv(path, a_search())
+
+
+def test_text_that_was_made_plain_for_spreadsheets_does_not_change_what_is_found(tmp_path: Path) -> None:
+    trials = [a_trial(1, arm="=HYPERLINK(1)", message="'+1", worker_id="@SUM(A1)")]
+    (tmp_path / "trials.csv").write_text("".join(csv_lines(trials)))
+    (found,) = findings_of_csv(tmp_path / "trials.csv", a_search()).found
+    assert (found.architecture, found.lr) == (an_architecture(), trials[0].lr)

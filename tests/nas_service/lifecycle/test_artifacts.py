@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from nas_service.artifacts import ArtifactStore, digest_of
+from nas_service.artifacts import ArtifactStore, StoreFails, digest_of
 from nas_service.database import Database
 from nas_service.database.clock import now
 from nas_service.database.reports import reports_of_trial
 from nas_service.database.tables import artifacts
 from nas_service.lifecycle import control, front, networks
-from nas_service.lifecycle.checkpoints import keep_checkpoint, read_checkpoint
+from nas_service.lifecycle.arrivals import keep_file, open_checkpoint, place_for
 from nas_service.lifecycle.errors import LeaseLost, NotFound
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import dismiss, lease, reap, release, report
-from nas_service.lifecycle.networks import pin_network, read_network, store_network, sweep_artifacts, unpin_network
+from nas_service.lifecycle.networks import open_network, pin_network, sweep_artifacts, unpin_network
 from nas_service.lifecycle.overview import detail_of
 from nas_service.lifecycle.space import shortage_of_space
 from nas_service.messages import EpochReport, Lease, Release, Report
 from nas_service.settings import Settings
-from tests.builders import a_request, a_result, enqueued, leased, submitted
+from tests.builders import a_request, a_result, brought_file, enqueued, leased, submitted
 
 SETTINGS = Settings(max_attempts=1)
 EXPIRED = SETTINGS.model_copy(update={"lease_seconds": -1.0})
@@ -50,17 +50,17 @@ def held(database: Database, tmp_path: Path, **search: object) -> Lease:
     return leased(database, tmp_path)
 
 
-def keep(database: Database, store: ArtifactStore, held: Lease, content: bytes) -> None:
-    keep_checkpoint(database, store, held.lease_id, held.token, content, digest_of(content))
+def checkpoint_of(database: Database, store: ArtifactStore, held: Lease) -> bytes:
+    with open_checkpoint(database, store, held.lease_id, held.token).file as file:
+        return file.read()
 
 
 def trained(database: Database, store: ArtifactStore, search_id: int, home: Path, psnr_db: float, d_h: int) -> int:
     """A completed trial with a network of these bytes: its d_h."""
     trial_id = enqueued(database, search_id, d_h=d_h)
     holder = leased(database, home, request_id=f"request-{trial_id}")
-    content = str(d_h).encode()
+    brought_file(database, store, holder, str(d_h).encode(), "network")
     with database.write() as connection:
-        store_network(connection, store, holder.lease_id, holder.token, content, digest_of(content))
         finish(connection, holder.lease_id, holder.token, a_result(psnr_db))
     return trial_id
 
@@ -86,44 +86,40 @@ def test_only_the_latest_checkpoint_is_kept_and_the_next_holder_gets_it(
 ) -> None:
     first = held(each_database, tmp_path)
     for content in (b"one", b"two", b"three"):
-        keep(each_database, store, first, content)
+        brought_file(each_database, store, first, content, "checkpoint")
     assert files() == [b"three"]
     with each_database.write() as connection:
         dismiss(connection, "w1")
     second = leased(each_database, tmp_path, request_id="request-2")
     assert second.checkpoint == digest_of(b"three")
-    assert read_checkpoint(each_database, store, second.lease_id, second.token) == b"three"
+    assert checkpoint_of(each_database, store, second) == b"three"
 
 
 def test_who_lost_the_trial_can_neither_bring_nor_read_its_checkpoint(
     each_database: Database, tmp_path: Path, store: ArtifactStore, files
 ) -> None:
     loser = held(each_database, tmp_path)
-    keep(each_database, store, loser, b"good")
+    brought_file(each_database, store, loser, b"good", "checkpoint")
     with each_database.write() as connection:
         release(connection, loser.lease_id, loser.token, Release(reason="shutdown"))
     leased(each_database, tmp_path, request_id="request-2")
     with pytest.raises(LeaseLost):
-        keep(each_database, store, loser, b"late")
+        brought_file(each_database, store, loser, b"late", "checkpoint")
     with pytest.raises(LeaseLost):
-        read_checkpoint(each_database, store, loser.lease_id, loser.token)
+        checkpoint_of(each_database, store, loser)
     assert files() == [b"good"]
 
 
 def test_a_lease_lost_while_the_file_was_written_leaves_no_file(
-    each_database: Database, tmp_path: Path, store: ArtifactStore, files, monkeypatch: pytest.MonkeyPatch
+    each_database: Database, tmp_path: Path, store: ArtifactStore, files
 ) -> None:
     holder = held(each_database, tmp_path)
-    write = store.write
-
-    def slowly(path: str, content: bytes) -> str:
+    with store.part(place_for(each_database, holder.lease_id, holder.token, "checkpoint")) as part:
+        part.write(b"late")
         with each_database.write() as connection:
             dismiss(connection, "w1")
-        return write(path, content)
-
-    monkeypatch.setattr(store, "write", slowly)
-    with pytest.raises(LeaseLost):
-        keep(each_database, store, holder, b"late")
+        with pytest.raises(LeaseLost):
+            keep_file(each_database, holder.lease_id, holder.token, "checkpoint", part, digest_of(b"late"))
     assert files() == []
 
 
@@ -132,7 +128,7 @@ def test_reports_up_to_the_checkpoint_outlive_the_worker_and_later_ones_do_not(
 ) -> None:
     holder = held(each_database, tmp_path)
     reported(each_database, holder, 1, 2)
-    keep(each_database, store, holder, b"after epoch 2")
+    brought_file(each_database, store, holder, b"after epoch 2", "checkpoint")
     reported(each_database, holder, 3)
     with each_database.write() as connection:
         release(connection, holder.lease_id, holder.token, Release(reason="shutdown"))
@@ -172,7 +168,7 @@ def test_the_checkpoint_goes_when_its_trial_ends(
     each_database: Database, tmp_path: Path, store: ArtifactStore, files, end
 ) -> None:
     holder = held(each_database, tmp_path)
-    keep(each_database, store, holder, b"state")
+    brought_file(each_database, store, holder, b"state", "checkpoint")
     end(each_database, holder)
     assert files() == []
 
@@ -190,8 +186,8 @@ def test_a_network_that_leaves_the_front_is_kept_for_a_day(
     assert seconds_left(each_database, first) == pytest.approx(86_400, abs=60)
     assert seconds_left(each_database, second) is None
     assert files() == [b"7", b"8"]
-    with each_database.read() as connection:
-        assert read_network(connection, store, first) == b"8"
+    with each_database.read() as connection, open_network(connection, store, first).file as file:
+        assert file.read() == b"8"
 
 
 def test_the_day_over_it_is_gone_unless_it_was_pinned(
@@ -231,8 +227,7 @@ def test_a_trial_cancelled_after_its_network_came_leaves_none(
     each_database: Database, tmp_path: Path, store: ArtifactStore, files
 ) -> None:
     holder = held(each_database, tmp_path)
-    with each_database.write() as connection:
-        store_network(connection, store, holder.lease_id, holder.token, b"weights", digest_of(b"weights"))
+    brought_file(each_database, store, holder, b"weights", "network")
     end_cancelled(each_database, holder)
     assert files() == []
 
@@ -270,6 +265,8 @@ def test_a_write_that_fails_leaves_no_part_of_a_file(store: ArtifactStore, tmp_p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", is_full)
-    with pytest.raises(OSError, match="No space left"):
-        store.write("search-1/trial-1.checkpoint", b"state")
+    with store.part("search-1/trial-1.checkpoint") as part:
+        part.write(b"state")
+        with pytest.raises(StoreFails, match=r"does not take the file \(No space left"):
+            part.keep()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_service.artifacts import ArtifactStore, digest_of
+from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.database.keys import key_by_name, usage_of
 from nas_service.database.leases import queued_trials_per_need
@@ -15,7 +15,6 @@ from nas_service.lifecycle import control
 from nas_service.lifecycle.errors import Conflict
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import lease
-from nas_service.lifecycle.networks import store_network
 from nas_service.lifecycle.overview import detail_of
 from nas_service.messages import Lease
 from nas_service.settings import Settings
@@ -27,6 +26,7 @@ from tests.builders import (
     a_worker,
     an_outside_result,
     brought,
+    brought_file,
     enqueued,
     submitted,
 )
@@ -140,9 +140,8 @@ def test_over_the_quota_of_bytes_nothing_more_is_leased(each_database: Database,
     enqueued(each_database, search_id, d_h=9)
     held, content = asked(each_database), b"w" * 1000
     assert held is not None
+    brought_file(each_database, ArtifactStore(str(tmp_path)), held, content, "network")
     with each_database.write() as connection:
-        store = ArtifactStore(str(tmp_path))
-        store_network(connection, store, held.lease_id, held.token, content, digest_of(content))
         finish(connection, held.lease_id, held.token, a_result())
     assert usage(each_database, key_id).artifact_bytes == 1000
     assert asked(each_database, 2) is None

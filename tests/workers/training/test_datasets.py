@@ -76,6 +76,14 @@ def test_a_path_cannot_leave_the_data_directory(tmp_path: Path, name: str) -> No
         load_dataset(Dataset(path=f"npz:{name}", image_shape=(1, 2, 2)), tmp_path / "data", fetch=False)
 
 
+@pytest.mark.parametrize(
+    "path", ["npz:http://127.0.0.1/mine.npz", "npz:file:///etc/passwd", "folder:s3://bucket", "npz:%2e%2e/secret.npz"]
+)
+def test_a_url_is_only_a_name_that_is_not_there(tmp_path: Path, path: str) -> None:
+    with pytest.raises(DatasetError, match=r"there is no '.*' in the data directory"):
+        load_dataset(Dataset(path=path, image_shape=(1, 2, 2)), tmp_path, fetch=False)
+
+
 def test_a_link_cannot_lead_out_of_the_data_directory(tmp_path: Path) -> None:
     np.savez(tmp_path / "secret.npz", images=np.zeros((10, 2, 2), dtype=np.uint8))
     data_dir = tmp_path / "data"

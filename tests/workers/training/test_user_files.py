@@ -1,3 +1,6 @@
+import os
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,3 +128,70 @@ def test_a_damaged_npz_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.npz").write_bytes(b"not a zip")
     with pytest.raises(DatasetError, match=r"mine\.npz is no npz file"):
         read_npz(tmp_path / "mine.npz", (1, 2, 2))
+
+
+# ---- files that mean harm
+
+
+def an_npz(path: Path, header: bytes, body: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", header + body)
+    return path
+
+
+def npy_header(shape: tuple[int, ...], kind: str = "|u1") -> bytes:
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def test_an_array_that_states_more_than_it_holds_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = an_npz(tmp_path / "mine.npz", npy_header((2**20, 2**10, 2**10)), bytes(100))
+    for read in (npz_shape, lambda path: read_npz(path, (1, 2**10, 2**10))):
+        with pytest.raises(DatasetError, match=r"states 1,099,511,627,904 bytes of images and holds"):
+            read(path)
+
+
+def test_a_zip_bomb_is_refused_by_what_it_would_become(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = an_npz(tmp_path / "mine.npz", npy_header((64, 2**10, 2**10)), bytes(64 * 2**20))
+    assert path.stat().st_size < 2**20
+    monkeypatch.setattr("os.sysconf", lambda name: 100 * 2**20 if name == "SC_PHYS_PAGES" else 1)
+    with pytest.raises(DatasetError, match=r"more than half of this machine's 0\.1 GiB"):
+        read_npz(path, (1, 2**10, 2**10))
+
+
+@pytest.mark.parametrize("shape", [(-1, 2, 2), (2**63, 2**63, 4)])
+def test_an_array_of_no_possible_shape_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(DatasetError):
+        read_npz(an_npz(tmp_path / "mine.npz", npy_header(shape), bytes(4)), (1, 2, 2))
+
+
+def test_a_folder_larger_than_the_memory_is_refused_before_it_is_taken(
+    an_image_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = an_image_folder()
+    monkeypatch.setattr("os.sysconf", lambda _: 10)
+    with pytest.raises(DatasetError, match="more than half of this machine's"):
+        read(data_dir)
+
+
+def test_an_image_that_states_gigabytes_is_refused_before_it_is_decoded(an_image_folder: Folder) -> None:
+    data_dir = an_image_folder()
+    header = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    crc = zlib.crc32(header[12:]).to_bytes(4, "big")
+    (data_dir / "photos" / "class1" / "bomb.png").write_bytes(header + crc)
+    with pytest.raises(DatasetError, match=r"bomb\.png is (no image|60000x60000)"):
+        read(data_dir)
+
+
+@pytest.mark.parametrize("content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n", b"8BPS\x00\x01", b"<svg/>"])
+def test_a_file_of_another_format_is_no_image_whatever_its_name(an_image_folder: Folder, content: bytes) -> None:
+    data_dir = an_image_folder()
+    (data_dir / "photos" / "class1" / "odd.png").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"odd\.png is no image"):
+        read(data_dir)
+
+
+def test_a_pipe_is_passed_over(an_image_folder: Folder) -> None:
+    data_dir = an_image_folder(classes=2, images=3)
+    os.mkfifo(data_dir / "photos" / "class1" / "pipe.png")
+    assert len(read(data_dir).images) == 6

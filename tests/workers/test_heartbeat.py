@@ -1,0 +1,31 @@
+from collections.abc import Iterator
+
+import pytest
+
+from nas_service.client import WorkerClient
+from nas_service.database import Database
+from nas_service.database.reports import reports_of_trial
+from tests.builders import a_request, enqueued, submitted
+from workers.heartbeat import Heartbeat
+
+
+@pytest.fixture
+def client(served: str) -> Iterator[WorkerClient]:
+    client = WorkerClient(served)
+    yield client
+    client.close()
+
+
+def test_more_epochs_than_one_call_takes_arrive_in_order_and_in_parts(
+    database: Database, client: WorkerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.heartbeat.MAX_REPORTS", 10)
+    enqueued(database, submitted(database))
+    lease = client.lease(a_request())
+    heartbeat = Heartbeat(client, lease)  # its thread is not started: as if the server had been away so long
+    for epoch in range(1, 26):
+        heartbeat.note_epoch(0, epoch, {"psnr_db": 1.0})
+    heartbeat.flush()
+    with database.read() as connection:
+        found = [row["epoch"] for row in reports_of_trial(connection, lease.trial_id)]
+    assert found == list(range(1, 26))
