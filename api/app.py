@@ -1,4 +1,4 @@
-"""The FastAPI application: REST under /api/v1, the dashboard's pages, /healthz. No Optuna, no torch."""
+"""The FastAPI application: REST under /api/v1, the dashboard's pages, /healthz, /readyz. No Optuna, no torch."""
 
 import asyncio
 import socket
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from api import login, pages
 from api.auth import Authentication
+from api.away import AWAY, add_away_handler
 from api.bell import Bell
 from api.errors import NOT_ALLOWED, add_error_handlers
 from api.routes import events, leases, people, searches, trials, workers
@@ -39,7 +40,7 @@ def create_app(settings: Settings, own_key: str | None = None) -> FastAPI:
         settings: of this installation.
         own_key: what the workers that this service starts itself send as their key.
     """
-    database = Database(settings.url_of_database)
+    database = Database.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,8 +67,9 @@ def create_app(settings: Settings, own_key: str | None = None) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=2000)
     app.add_middleware(Authentication, database=database, own_key=own_key)
     add_error_handlers(app)
+    add_away_handler(app)
     login.lead_to_login(app)
-    rest = APIRouter(prefix="/api/v1", responses=NOT_ALLOWED)
+    rest = APIRouter(prefix="/api/v1", responses=AWAY | NOT_ALLOWED)
     for part in (searches, trials, events, leases, workers, people):
         rest.include_router(part.router)
     app.include_router(rest)
@@ -82,6 +84,12 @@ def create_app(settings: Settings, own_key: str | None = None) -> FastAPI:
     @app.get("/healthz", tags=["operators"], dependencies=[public])
     async def healthz() -> dict[str, str]:
         """Answer as long as the process lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operators"], responses=AWAY, dependencies=[public])
+    def readyz() -> dict[str, str]:
+        """Answer 200 while the database answers, so that calls can be served; else 503."""
+        database.require_reachable()
         return {"status": "ok"}
 
     require_rules(app)

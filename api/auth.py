@@ -10,7 +10,7 @@ from contextlib import suppress
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.errors import away, problem_of
+from api.errors import problem_of
 from api.guard import is_same_origin, why_foreign
 from nas_service.database import Database, DatabaseAway
 from nas_service.database.keys import has_keys, note_use
@@ -19,7 +19,7 @@ from nas_service.lifecycle.errors import Forbidden, LifecycleError, NotSignedIn
 from nas_service.lifecycle.keys import caller_of
 
 COOKIE = "hourglass_key"
-NEEDS_NO_CALLER = ("/healthz", "/static/")  # answered without a look at the database
+NEEDS_NO_CALLER = ("/healthz", "/readyz", "/static/")  # answered without a look at the database
 SIGN_IN_PATHS = ("/login", "/logout")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 NO_KEY = (
@@ -30,7 +30,10 @@ FOREIGN_PAGE = "this must come from the dashboard itself: the Origin of the call
 
 
 class Authentication:
-    """Gives a call its `state.caller`: a Caller, or None, and then `state.refusal` says why."""
+    """Gives a call its `state.caller`: a Caller; or None, and `state.refusal` says why.
+
+    While the database is away nobody can be recognised: `state.away` is then what the route's rule raises.
+    """
 
     def __init__(self, app: ASGIApp, database: Database, own_key: str | None) -> None:
         self._app = app
@@ -46,28 +49,24 @@ class Authentication:
                 await self._introduce(Request(scope))
             except LifecycleError as error:
                 app = problem_of(error)
-            except DatabaseAway:
-                app = away()
         await app(scope, receive, send)
 
     async def _introduce(self, request: Request) -> None:
-        caller, refusal = None, NO_KEY
+        state, path = request.state, request.scope["path"]
+        state.caller, state.refusal, state.away = None, NO_KEY, None
         foreign = why_foreign(request.headers)
-        if foreign is not None or not request.scope["path"].startswith(NEEDS_NO_CALLER):
-            try:
-                caller = await self._look(key_of(request))
-            except NotSignedIn as error:
-                refusal = str(error)
-        if foreign is not None and caller is ANYBODY_HERE:
-            raise Forbidden(foreign)
-        request.state.caller, request.state.refusal = caller, refusal
-        if request.method in SAFE_METHODS or caller is ANYBODY_HERE:
-            return
-        signs_in = request.scope["path"] in SIGN_IN_PATHS
-        if caller is None and not signs_in:  # the body of a call is read for nobody without a key
-            raise NotSignedIn(refusal)
-        if (signs_in or "authorization" not in request.headers) and not is_same_origin(request.headers):
-            raise Forbidden(FOREIGN_PAGE)
+        try:
+            if foreign is not None or not path.startswith(NEEDS_NO_CALLER):
+                state.caller = await self._look(key_of(request))
+        except NotSignedIn as error:
+            state.refusal = str(error)
+        except DatabaseAway as error:
+            state.away = error
+        if state.caller is ANYBODY_HERE:
+            if foreign is not None:
+                raise Forbidden(foreign)
+        elif request.method not in SAFE_METHODS:
+            _refuse_change(request, signs_in=path in SIGN_IN_PATHS)
 
     async def _look(self, text: str | None) -> Caller:
         if text is None and self._has_keys:
@@ -87,6 +86,15 @@ class Authentication:
             with suppress(DatabaseAway), self._database.write() as connection:  # the call matters more than the note
                 note_use(connection, caller.key_id)
         return caller
+
+
+def _refuse_change(request: Request, signs_in: bool) -> None:
+    state, headers = request.state, request.headers
+    if state.caller is None and state.away is None and not signs_in:  # nobody without a key has a body read
+        raise NotSignedIn(state.refusal)
+    by_cookie = "authorization" not in headers and COOKIE in request.cookies
+    if (signs_in or by_cookie) and not is_same_origin(headers):
+        raise Forbidden(FOREIGN_PAGE)
 
 
 def key_of(request: Request) -> str | None:

@@ -74,13 +74,6 @@ def problem_of(error: LifecycleError) -> Response:
     return response
 
 
-def away() -> Response:
-    """The response while the database gives no answer."""
-    response = problem(503, "the database is away; try again in a moment")
-    response.headers["Retry-After"] = "2"
-    return response
-
-
 def problem(status: int, message: str, faults: list[Fault] | None = None) -> Response:
     """The response of an error. What was sent may be anything: the body is ASCII and repeats no more than it must."""
     shown = [fault.model_copy(update={"value": _shown(fault.value)}) for fault in faults or []]

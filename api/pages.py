@@ -255,3 +255,8 @@ def render(request: Request, name: str, status_code: int = 200, **context: Any) 
     headers: Mapping[str, str] = HEADERS
     context["caller"] = request.state.caller
     return _TEMPLATES.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
+
+
+def away_page(request: Request, message: str, seconds: int) -> Response:
+    """Tell a person why nothing can be shown now; the page looks again by itself."""
+    return render(request, "away.html", status_code=503, message=message, seconds=seconds)

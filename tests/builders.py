@@ -193,12 +193,13 @@ def bearing(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def serving(database_url: str, home: Path, own_key: str | None = None) -> httpx.Client:
+def serving(database_url: str, home: Path, own_key: str | None = None, **settings: Any) -> httpx.Client:
     """The application with its bell running while the block lasts, spoken to from this machine."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StarletteDeprecationWarning)  # it prefers httpx2; our own client speaks httpx
         from starlette.testclient import TestClient
     from api.app import create_app
 
-    app = create_app(Settings(home=home, database_url=database_url, poll_seconds=0.01), own_key)
+    found = Settings(home=home, database_url=database_url, poll_seconds=0.01, **settings)
+    app = create_app(found, own_key)
     return TestClient(app, base_url="http://127.0.0.1")

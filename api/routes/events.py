@@ -12,7 +12,7 @@ from api.dependencies import BellOf, DatabaseOf
 from api.errors import NOT_FOUND, UNPROCESSABLE
 from api.routes.searches import SearchId
 from api.rules import Looker
-from nas_service.database import Database
+from nas_service.database import Database, DatabaseAway
 from nas_service.database.events import events_after
 from nas_service.domain.records import Event
 from nas_service.domain.roles import Caller
@@ -56,6 +56,8 @@ async def _stream(
             events = await asyncio.to_thread(_read, database, caller, search_id, number)
         except (NotFound, NotSignedIn):
             return  # the search was deleted, or is no longer for this caller; the next call is told why
+        except DatabaseAway:
+            return  # clients come back by themselves, behind the last event that they have
         for event in events:
             number = event.number
             yield ServerSentEvent(event.model_dump_json(), id=str(event.number), event=event.kind)

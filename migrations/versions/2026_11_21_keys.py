@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_21_keys"
-down_revision = "2026_11_20"
+down_revision = "2026_11_21_leadership"
 branch_labels = None
 depends_on = None
 

@@ -26,7 +26,10 @@ NOBODY = ("no key", "expired", "revoked", "made up")
 PAGES = ("/", "/searches/{search_id}")
 
 ROLES = {
-    **dict.fromkeys(("GET /healthz", f"GET {PLOTLY_PATH}", "GET /login", "POST /login", "POST /logout", "/static"), ()),
+    **dict.fromkeys(
+        ("GET /healthz", "GET /readyz", f"GET {PLOTLY_PATH}", "GET /login", "POST /login", "POST /logout", "/static"),
+        (),
+    ),
     **dict.fromkeys(("GET /openapi.json", f"GET {V1}/me"), EVERY_KEY),
     **dict.fromkeys([f"GET {path}" for path in (*PAGES, f"{V1}/searches", f"{V1}/workers", SEARCH, TRIAL)], LOOK),
     **dict.fromkeys([f"GET {SEARCH}/{part}" for part in ("front", "plot", "trials", "events")], LOOK),
