@@ -6,6 +6,7 @@ call, so that a revoked one ends at once. As long as there is no key at all the 
 
 import asyncio
 from contextlib import suppress
+from time import monotonic
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +19,7 @@ from nas_service.domain.roles import ANYBODY_HERE, Caller
 from nas_service.lifecycle.errors import Forbidden, LifecycleError, NotSignedIn
 from nas_service.lifecycle.keys import caller_of
 
+USE_SECONDS = 60.0  # how exact the time of a key's last use is
 COOKIE = "hourglass_key"
 NEEDS_NO_CALLER = ("/healthz", "/readyz", "/static/")  # answered without a look at the database
 SIGN_IN_PATHS = ("/login", "/logout")
@@ -39,6 +41,7 @@ class Authentication:
         self._app = app
         self._database = database
         self._own_key = own_key  # of the workers that this service starts itself
+        self._noted_at: dict[int, float] = {}  # by key: when its use was noted
         self._has_keys = False  # once true it stays so: rows of keys are never removed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,9 +74,11 @@ class Authentication:
     async def _look(self, text: str | None) -> Caller:
         if text is None and self._has_keys:
             raise NotSignedIn(NO_KEY)
-        return await asyncio.to_thread(self.caller_of, text)
+        caller = await asyncio.to_thread(self._caller_of, text)
+        self._note_use(caller)
+        return caller
 
-    def caller_of(self, text: str | None) -> Caller:
+    def _caller_of(self, text: str | None) -> Caller:
         """Who has this key; raises NotSignedIn when it is nobody's."""
         with self._database.read() as connection:
             self._has_keys = self._has_keys or has_keys(connection)
@@ -81,11 +86,19 @@ class Authentication:
                 return ANYBODY_HERE
             if text is None:
                 raise NotSignedIn(NO_KEY)
-            caller, is_to_be_noted = caller_of(connection, text, self._own_key)
-        if is_to_be_noted and caller.key_id is not None:
-            with suppress(DatabaseAway), self._database.write() as connection:  # the call matters more than the note
-                note_use(connection, caller.key_id)
-        return caller
+            return caller_of(connection, text, self._own_key)
+
+    def _note_use(self, caller: Caller) -> None:
+        """Note now and then that the key is used; the call does not wait for that."""
+        key_id = caller.key_id
+        if key_id is None or monotonic() - self._noted_at.get(key_id, -USE_SECONDS) < USE_SECONDS:
+            return
+        self._noted_at[key_id] = monotonic()
+        asyncio.get_running_loop().run_in_executor(None, self._write_use, key_id)
+
+    def _write_use(self, key_id: int) -> None:
+        with suppress(DatabaseAway), self._database.write() as connection:
+            note_use(connection, key_id, USE_SECONDS)
 
 
 def _refuse_change(request: Request, signs_in: bool) -> None:
