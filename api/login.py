@@ -82,7 +82,7 @@ def _check(database: Database, key: str) -> None:
     if not key:
         raise NotSignedIn("type or paste an API key; an admin makes one with `hourglass keys create`")
     with database.write() as connection:
-        caller, _ = caller_of(connection, key, own=None)
+        caller = caller_of(connection, key, own=None)
         if not caller.may(Right.LOOK):
             raise Forbidden(f"the key {caller.name} is a {caller.role}'s, which cannot look at the dashboard")
         append_audit(connection, caller, "signed_in", None, {})

@@ -44,8 +44,10 @@ class Rule(SecurityBase):
         self.scheme_name = "API key"
 
     async def __call__(self, request: Request) -> Caller:
-        """The caller; raises NotSignedIn, or Forbidden with the role that is needed."""
+        """The caller; raises NotSignedIn, Forbidden with the role that is needed, or DatabaseAway."""
         caller: Caller | None = request.state.caller
+        if request.state.away is not None:
+            raise request.state.away
         if caller is None:
             raise NotSignedIn(request.state.refusal)
         if not caller.may(self.right):
@@ -59,7 +61,7 @@ class PageRule(Rule):
 
     async def __call__(self, request: Request) -> Caller:
         """The caller; raises SignIn, or Forbidden with the role that is needed."""
-        if request.state.caller is None:
+        if request.state.caller is None and request.state.away is None:
             raise SignIn(request)
         return await super().__call__(request)
 

@@ -11,7 +11,7 @@ def require_keys_off_loopback(host: str, settings: Settings) -> None:
     """Raise SystemExit, with the command that creates the first key, when others could reach a service without keys."""
     if host in LOOPBACK:
         return
-    database = Database(settings.url_of_database)
+    database = Database.of(settings)
     with database.read() as connection:
         is_closed = has_keys(connection)
     database.close()

@@ -85,7 +85,7 @@ def _changing(data_dir: Path | None) -> "Iterator[Connection]":
     Raises:
         SystemExit: when the database cannot be used, or refuses; the message says why.
     """
-    from nas_service.database import Database
+    from nas_service.database import Database, DatabaseAway
     from nas_service.database.migrate import DatabaseUnusable, require_current, upgrade
     from nas_service.lifecycle.errors import LifecycleError
 
@@ -95,13 +95,13 @@ def _changing(data_dir: Path | None) -> "Iterator[Connection]":
             settings.home.mkdir(parents=True, exist_ok=True)
             upgrade(settings.url_of_database)
         require_current(settings.url_of_database)
-        database = Database(settings.url_of_database)
+        database = Database.of(settings)
         try:
             with database.write() as connection:
                 yield connection
         finally:
             database.close()
-    except (DatabaseUnusable, LifecycleError) as error:
+    except (DatabaseUnusable, DatabaseAway, LifecycleError) as error:
         raise SystemExit(f"error: {error}") from error
     except OSError as error:
         raise SystemExit(f"error: cannot use {settings.home} as --data-dir: {error.strerror}") from error

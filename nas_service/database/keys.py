@@ -10,7 +10,6 @@ from nas_service.domain.records import StoredKey
 from nas_service.domain.roles import Quotas, Role, Usage
 from nas_service.domain.states import SearchState, TrialState
 
-USE_SECONDS = 60.0  # how exact the time of the last use is
 # Without those that wait, were never trained or were cancelled.
 _TRAINED = (TrialState.LEASED, TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED)
 
@@ -20,7 +19,6 @@ class Credential(NamedTuple):
 
     key: StoredKey
     digest: str  # of the secret
-    used_lately: bool  # its last use is noted already
 
 
 def has_keys(connection: Connection) -> bool:
@@ -42,15 +40,14 @@ def insert_key(
 
 def credential_of(connection: Connection, key_id: int) -> Credential | None:
     """What tells whether a call has the key of that id."""
-    used_lately = func.coalesce(api_keys.c.last_used_at, 0) > now() - USE_SECONDS
-    query = _stored_keys().add_columns(api_keys.c.digest, used_lately.label("used_lately"))
-    row = connection.execute(query.where(api_keys.c.id == key_id)).mappings().first()
-    return Credential(_stored_key(row), row["digest"], bool(row["used_lately"])) if row else None
+    row = connection.execute(_stored_keys().where(api_keys.c.id == key_id)).mappings().first()
+    return Credential(_stored_key(row), row["digest"]) if row else None
 
 
-def note_use(connection: Connection, key_id: int) -> None:
-    """Note that the key was used now."""
-    connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=now()))
+def note_use(connection: Connection, key_id: int, at_most_every_seconds: float) -> None:
+    """Note that the key was used now, unless an earlier note says nearly the same."""
+    is_old = func.coalesce(api_keys.c.last_used_at, 0) < now() - at_most_every_seconds
+    connection.execute(update(api_keys).where(api_keys.c.id == key_id, is_old).values(last_used_at=now()))
 
 
 def key_by_id(connection: Connection, key_id: int) -> StoredKey | None:

@@ -65,8 +65,8 @@ def own_key() -> str:
     return _written(OWN, token_urlsafe(32))
 
 
-def caller_of(connection: Connection, text: str, own: str | None) -> tuple[Caller, bool]:
-    """Who calls with this key, and whether the use of the key is to be noted.
+def caller_of(connection: Connection, text: str, own: str | None) -> Caller:
+    """Who calls with this key.
 
     Args:
         connection: to read from.
@@ -79,7 +79,7 @@ def caller_of(connection: Connection, text: str, own: str | None) -> tuple[Calle
     found = KEYS.fullmatch(text)
     if found is None or found[1] == OWN:
         if own is not None and compare_digest(text.encode(), own.encode()):
-            return OWN_WORKERS, False
+            return OWN_WORKERS
         raise NotSignedIn(UNKNOWN)
     credential = credential_of(connection, int(found[1]))
     if credential is None or not compare_digest(credential.digest, _digest(found[2])):
@@ -87,7 +87,7 @@ def caller_of(connection: Connection, text: str, own: str | None) -> tuple[Calle
     key = credential.key
     if key.standing != "valid":
         raise NotSignedIn(f"the API key {key.name} {GONE[key.standing]}; ask an admin for another one")
-    return Caller(key_id=key.id, name=key.name, role=key.role), not credential.used_lately
+    return Caller(key_id=key.id, name=key.name, role=key.role)
 
 
 def require_standing(connection: Connection, caller: Caller) -> None:

@@ -39,7 +39,7 @@ def test_a_service_for_everybody_is_closed_to_whoever_has_no_key(tmp_path: Path)
             subprocess.run([*HOURGLASS, "keys", "revoke", "ada", "--data-dir", str(home)], check=True)
             with pytest.raises(NotAllowed, match="the API key ada was revoked"):
                 client.me()
-        arguments = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        arguments = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout
         of_workers = [line for line in arguments.splitlines() if url in line]
         assert of_workers
         assert not any("hg_" in line for line in of_workers)

@@ -10,7 +10,7 @@ import pytest
 
 from api.routes import events
 from nas_service.database import Database
-from tests.builders import a_request, a_search_file, serving, submitted
+from tests.builders import a_key, a_request, a_search_file, bearing, serving, submitted
 
 
 @pytest.fixture
@@ -40,6 +40,30 @@ def test_a_call_that_waited_too_long_for_the_database_may_be_repeated(
     assert asked.status_code == 503
     lock.execute("ROLLBACK")
     assert client.post("/api/v1/searches", json=a_search_file()).json()["id"] == 1
+
+
+def test_a_key_can_be_used_for_looking_while_nothing_can_be_written(
+    client: httpx.Client, database: Database, tmp_path: Path
+) -> None:
+    key = a_key(database, "admin")
+    other = sqlite3.connect(tmp_path / "hourglass.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert client.get("/api/v1/searches", headers=bearing(key)).status_code == 200
+    other.close()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_whose_key_cannot_be_looked_up_is_not_refused_for_it(
+    client: httpx.Client, database: Database, tmp_path: Path, given: bool
+) -> None:
+    key = a_key(database, "admin")
+    away(client, tmp_path)
+    headers = bearing(key) if given else {}
+    for method, path in (("GET", "/api/v1/searches"), ("POST", "/api/v1/searches/1/pause"), ("GET", "/")):
+        assert client.request(method, path, headers=headers).status_code == 503
+    assert client.get("/healthz").status_code == 200
+    back(client, tmp_path)
+    assert client.get("/api/v1/searches", headers=headers).status_code == (200 if given else 401)
 
 
 def test_a_full_disk_of_the_database_is_named(client: httpx.Client, tmp_path: Path, database: Database) -> None:

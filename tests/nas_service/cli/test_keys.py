@@ -48,7 +48,7 @@ def test_the_first_key_makes_the_database_and_is_shown_once(home: Path) -> None:
     assert text.split("_", 2)[2].encode() not in (home / "hourglass.db").read_bytes()
     database = Database(f"sqlite:///{home / 'hourglass.db'}")
     with database.read() as connection:
-        assert caller_of(connection, text, own=None)[0].name == "ada"
+        assert caller_of(connection, text, own=None).name == "ada"
     database.close()
 
 
