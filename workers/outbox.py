@@ -71,7 +71,7 @@ class Outbox:
         folder = None
         if self._folder is not None:
             try:
-                folder = _write(self._folder / f"trial-{lease.trial_id}-{lease.token}", letter, network)
+                folder = _write(self._folder / f"trial-{lease.trial_id}-{token_hex(4)}", letter, network)
             except OSError as error:
                 log.warning("result not kept on disk, sending it from memory", trial=lease.trial_id, why=str(error))
         return Kept(letter, network, folder)
@@ -92,26 +92,17 @@ class Outbox:
     def deliver(self, client: WorkerClient, kept: Kept, give_up: Callable[[], bool]) -> None:
         """Hand a result in, again and again until the server answers, or until `give_up` says so: then it stays."""
         pause, trial = PAUSE_SECONDS, kept.letter.trial_id
-        while True:
-            try:
-                _hand_in(client, kept)
-            except LeaseLost as error:
-                log.warning("lease lost, work thrown away", trial=trial, why=str(error))
-            except (ApiError, ServerUnreachable) as error:
-                if isinstance(error, ApiError) and error.status not in TRY_LATER:
-                    log.error("the server refused the result, work thrown away", trial=trial, why=str(error))
-                else:
-                    if pause == PAUSE_SECONDS:
-                        log.warning("result not delivered, trying again", trial=trial, error=str(error))
-                    if _wait(pause, give_up):
-                        pause = min(2 * pause, MAX_PAUSE_SECONDS)
-                        continue
-                    self.holds_back |= kept.folder is not None
-                    where = str(kept.folder) if kept.folder is not None else "nowhere: it is lost"
-                    log.warning("result not delivered, ending", trial=trial, kept=where)
-                    return
-            _forget(kept)
-            return
+        while (why := _try_to_hand_in(client, kept)) is not None:
+            if pause == PAUSE_SECONDS:
+                log.warning("result not delivered, trying again", trial=trial, error=why)
+            if not _wait(pause, give_up):
+                self.holds_back |= kept.folder is not None
+                where = str(kept.folder) if kept.folder is not None else "nowhere: it is lost"
+                log.warning("result not delivered, ending", trial=trial, kept=where)
+                return
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
+        if kept.folder is not None:
+            shutil.rmtree(kept.folder, ignore_errors=True)
 
     def close(self) -> None:
         """Leave what was not delivered to the next worker."""
@@ -140,10 +131,27 @@ class Outbox:
             with suppress(Timeout, OSError), _lock_of(folder):  # its worker lives; another one was quicker
                 for found in folder.iterdir():
                     if found.suffix == PART or time() - found.stat().st_mtime > KEPT_SECONDS:
+                        log.info("removing a kept result: it is not whole, or too old", result=found.name)
                         shutil.rmtree(found)
                     else:
                         found.rename(self._folder / found.name)
                 _remove_with_lock(folder)
+
+
+def _try_to_hand_in(client: WorkerClient, kept: Kept) -> str | None:
+    """None when the server has answered, whatever it said; else why it is to be tried again."""
+    trial = kept.letter.trial_id
+    try:
+        _hand_in(client, kept)
+    except ServerUnreachable as error:
+        return str(error)
+    except LeaseLost as error:
+        log.warning("lease lost, work thrown away", trial=trial, why=str(error))
+    except ApiError as error:
+        if error.status in TRY_LATER:
+            return str(error)
+        log.error("the server refused the result, work thrown away", trial=trial, why=str(error))
+    return None
 
 
 def _hand_in(client: WorkerClient, kept: Kept) -> None:
@@ -209,11 +217,6 @@ def _read(folder: Path) -> Kept:
     letter = Letter.model_validate_json((folder / "letter.json").read_bytes())
     network = folder / "network.safetensors"
     return Kept(letter, network.read_bytes() if network.exists() else None, folder)
-
-
-def _forget(kept: Kept) -> None:
-    if kept.folder is not None:
-        shutil.rmtree(kept.folder, ignore_errors=True)
 
 
 def _lock_of(folder: Path) -> FileLock:

@@ -176,6 +176,14 @@ def test_a_folder_that_cannot_be_used_stops_no_worker(
     box.close()
 
 
+def test_what_is_too_old_is_removed(root: Path, client: WorkerClient, away: WorkerClient, lease: Lease) -> None:
+    left_behind(root, lease, client, away)
+    (letter,) = root.glob("*/trial-*")
+    os.utime(letter, (0, 0))
+    assert list(Outbox(root).left(client.server)) == []
+    assert files_in(root) == []
+
+
 def test_what_was_not_written_to_its_end_is_cleared_away(root: Path, client: WorkerClient) -> None:
     (root / "dead" / "trial-1-1.part").mkdir(parents=True)
     (root / "dead" / "trial-1-1.part" / "letter.json").write_text("{")
