@@ -48,9 +48,8 @@ class Authentication:
         """Pass the call on, or refuse what no route should see."""
         app = self._app
         if scope["type"] == "http":
-            request = Request(scope)
             try:
-                await self._introduce(request)
+                await self._introduce(Request(scope))
             except LifecycleError as error:
                 app = problem_of(error)
         await app(scope, receive, send)

@@ -10,6 +10,7 @@ import pytest
 
 from api.routes import events
 from nas_service.database import Database
+from nas_service.domain.roles import ANYBODY_HERE
 from tests.builders import a_key, a_request, a_search_file, bearing, serving, submitted
 
 
@@ -116,7 +117,7 @@ def test_a_stream_ends_so_that_its_client_comes_back(
     its_database, bell = client.app.state.database, client.app.state.bell
 
     async def follow() -> list[str]:
-        stream = events._stream(its_database, bell, search_id, 0)
+        stream = events._stream(its_database, bell, ANYBODY_HERE, search_id, 0)
         seen = [(await anext(stream)).id]
         away(client, tmp_path)
         return seen + [event.id async for event in stream]
