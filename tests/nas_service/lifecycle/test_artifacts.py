@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from nas_service.artifacts import ArtifactStore, StoreFails, digest_of
+from nas_service.artifacts import ArtifactStore, BrokenArtifact, StoreFails, digest_of
 from nas_service.database import Database
 from nas_service.database.artifacts import ArtifactKind
 from nas_service.database.clock import now
@@ -279,3 +279,20 @@ def test_a_write_that_fails_leaves_no_part_of_a_file(store: ArtifactStore, tmp_p
         with pytest.raises(StoreFails, match=r"does not take the file \(No space left"):
             part.keep()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("url", ["memory://artifacts", "{folder}"])
+def test_a_store_of_any_kind_takes_lists_gives_and_removes_a_file(tmp_path: Path, url: str) -> None:
+    store = ArtifactStore(url.format(folder=tmp_path / "artifacts"))
+    with store.part("search-1/trial-1.checkpoint") as part:
+        part.write(b"one")
+        part.write(b"two")
+        part.keep()
+    (found,) = store.files()
+    assert (found.path, found.size_bytes, part.digest) == ("search-1/trial-1.checkpoint", 6, digest_of(b"onetwo"))
+    with store.open(found.path, part.digest) as file:
+        assert file.read() == b"onetwo"
+    with pytest.raises(BrokenArtifact, match="was changed"):
+        store.open(found.path, digest_of(b"other"))
+    store.remove(found.path)
+    assert store.files() == []
