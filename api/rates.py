@@ -14,6 +14,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import problem
+from nas_service.domain.roles import Caller
 from nas_service.settings import Settings
 
 STREAM_RETRY_SECONDS = 10  # a stream may last for days; a browser asks again after this
@@ -21,7 +22,10 @@ _STREAM = re.compile(r"/api/v1/searches/[^/]+/events")
 
 
 def caller_of(scope: Scope) -> str:
-    """Who calls, as far as limits go: the address that the connection comes from."""
+    """Who calls, as far as limits go: the key, and without one the address that the connection comes from."""
+    caller: Caller | None = scope["state"]["caller"]
+    if caller is not None and caller.key_id is not None:
+        return f"key {caller.key_id}"
     client = scope.get("client")
     return client[0] if client else "unknown"
 

@@ -3,6 +3,7 @@
 from base64 import b64decode
 from pathlib import Path
 
+import platformdirs
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -12,13 +13,17 @@ USUAL_PORT = 8080
 class Settings(BaseSettings):
     """What an installation may choose."""
 
-    model_config = SettingsConfigDict(env_prefix="HOURGLASS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HOURGLASS_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     server: str = f"http://127.0.0.1:{USUAL_PORT}"  # where clients and workers find the service
+    api_key: SecretStr | None = None  # what clients and workers show the server
     database_url: str | None = None  # default: a SQLite file in `home`
     home: Path = Path("hourglass-data")  # database and artifacts of the embedded service
     artifacts: str | None = None  # a folder or an fsspec URL (s3://bucket/prefix); default: `home`/artifacts
     data_dir: Path | None = None  # HOURGLASS_DATA_DIR: where workers find datasets
+    worker_dir: Path = platformdirs.user_state_path("hourglass") / "results"  # where workers keep undelivered results
     fetch_datasets: bool = True  # whether a worker may download MNIST and its like
     lease_seconds: float = Field(default=60, gt=0)  # a lease lives so long without a heartbeat
     heartbeat_seconds: float = Field(default=15, gt=0)
@@ -40,7 +45,9 @@ class Settings(BaseSettings):
     database_connect_seconds: float = Field(default=5, ge=1)  # for PostgreSQL to accept a new one
     database_lock_seconds: float = Field(default=10, gt=0)  # for what another transaction holds
     database_statement_seconds: float = Field(default=30, gt=0)  # for one statement on PostgreSQL
-    database_idle_seconds: float = Field(default=30, gt=0)  # of a transaction that does nothing, as a frozen process's
+    database_idle_seconds: float = Field(
+        default=30, gt=0
+    )  # of a writing on PostgreSQL that does nothing: a frozen process's
 
     webhook_url: AnyHttpUrl | None = None  # told when a search is finished, has failed or was cancelled
     webhook_secret: SecretStr | None = Field(default=None, validate_default=True)  # signs it: 24 to 64 bytes as base64

@@ -16,6 +16,7 @@ import pytest
 from psycopg import sql
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HOURGLASS_WORKER_DIR"] = str(Path(tempfile.gettempdir()) / f"hourglass-tests-{os.getuid()}")  # not home
 
 from nas_service.database import Database
 from nas_service.database.migrate import upgrade

@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from contextlib import suppress
 
 import psutil
 import psycopg
@@ -40,9 +41,11 @@ class OwnPostgres:
     def kill(self) -> None:
         """End it as a power cut would."""
         main = psutil.Process(self._server.get_pid())
-        for process in [*main.children(recursive=True), main]:
-            process.kill()
-        main.wait(10)
+        processes = [main, *main.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=10)
 
     def start(self) -> None:
         """Start it again on what it left."""

@@ -21,11 +21,13 @@ from typing import TypeVar
 
 import structlog
 import torch
+from pydantic import SecretStr
 from structlog.contextvars import bound_contextvars
 
-from nas_service.client import ApiError, ServerUnreachable, WorkerClient
+from nas_service.client import ApiError, NotAllowed, ServerUnreachable, WorkerClient
 from nas_service.messages import Lease, LeaseRequest, WorkerInfo
 from workers.bookshelf import Bookshelf
+from workers.outbox import Outbox
 from workers.room import Room
 from workers.slots import MOST_SLOTS, AutoSlots, Pace
 from workers.training.memory import keep_memory_compact
@@ -45,6 +47,7 @@ class WorkerOptions:
     """How one worker runs."""
 
     server: str
+    api_key: SecretStr | None = None
     data_dir: Path | None = None  # where datasets are
     fetch_datasets: bool = True  # whether MNIST and its like may be downloaded
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
@@ -54,6 +57,7 @@ class WorkerOptions:
     labels: dict[str, str] = field(default_factory=dict)
     exit_when_idle: float | None = None  # seconds without a trial after which it ends
     parent_pid: int | None = None  # ends with this process
+    outbox: Path | None = None  # where results wait for the server; in memory without it
 
 
 class _Interrupted(BaseException):
@@ -69,7 +73,8 @@ class Worker:
         self._id = token_hex(8)
         self._device = pick_device(options.device)
         self._shelf = Bookshelf(options.data_dir, options.fetch_datasets)
-        self._client = WorkerClient(options.server)
+        self._client = WorkerClient(options.server, options.api_key)
+        self._outbox = Outbox(options.outbox)
         self._room = Room(self._device)
         self._pace = Pace()
         self._auto = AutoSlots(most_slots(self._device)) if options.slots is None else None
@@ -81,7 +86,11 @@ class Worker:
         self._stopping = self._waiting = False  # plain flags: a signal's handler must not wait for a lock
 
     def run(self) -> None:
-        """Work until SIGTERM, SIGINT, the end of the parent, or idleness."""
+        """Work until SIGTERM, SIGINT, the end of the parent, or idleness.
+
+        Raises:
+            NotAllowed: when the server refuses the API key while no trial is held.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         names = {"worker": self._options.name, "server": self._options.server, "device": str(self._device)}
@@ -89,12 +98,20 @@ class Worker:
         self._idle_since = monotonic()
         try:
             with suppress(_Interrupted):
+                self._unless_interrupted(self._deliver_what_was_left)
                 self._pull()
         finally:
             self._stopping = True
             self._threads.shutdown()  # returns when every slot has given its trial back
             self._say_goodbye()
+            self._outbox.close()
             log.info("worker stopped", worker=self._options.name)
+
+    def _deliver_what_was_left(self) -> None:
+        """First of all: the leases of these results do not live long."""
+        for kept in self._outbox.left(self._client.server):
+            log.info("delivering what an earlier worker left", trial=kept.letter.trial_id)
+            self._outbox.deliver(self._client, kept, lambda: self._should_end() or self._idle_too_long())
 
     def _pull(self) -> None:
         pause, request = PAUSE_SECONDS, None
@@ -106,6 +123,8 @@ class Worker:
             try:
                 lease = self._unless_interrupted(partial(self._client.lease, request))
             except (ServerUnreachable, ApiError) as error:
+                if isinstance(error, NotAllowed) and not self._training:
+                    raise  # a key that is refused stays refused
                 if self._idle_too_long():
                     return
                 log.warning("no lease, trying again", error=str(error))
@@ -164,6 +183,7 @@ class Worker:
                 self._should_end,
                 self._room,
                 lambda images, macs: self._pace.note(slot, images, macs, monotonic()),
+                self._outbox,
             )
 
     def _stream_of(self, slot: int) -> AbstractContextManager[object]:
@@ -218,11 +238,17 @@ class Worker:
         return self._stopping or self._options.parent_pid not in (None, os.getppid())
 
     def _say_goodbye(self) -> None:
+        """Leave, unless a result still waits: a goodbye would give its trial to another worker."""
         try:
+            if self._outbox.holds_back:
+                return
             self._client.say_goodbye(self._id)
+        except NotAllowed:
+            pass  # the key was refused; who ends because of it says so
         except (ServerUnreachable, ApiError) as error:
             log.info("ended without a goodbye", error=str(error))
-        self._client.close()
+        finally:
+            self._client.close()
 
 
 def most_slots(device: torch.device) -> int:

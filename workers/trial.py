@@ -7,6 +7,8 @@ dataset missing or another one   -> given back; this worker no longer offers the
 dataset of no use to the search  -> the result `failed: dataset`; no worker could do better
 told to stop early               -> the result `stopped`
 told to stop, or shutting down   -> checkpoint, then given back; or dropped when it is cancelled or lost
+
+A result waits in the outbox until the server has it; the heartbeat keeps its lease alive meanwhile.
 """
 
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from nas_service.messages import Lease, Release, ReplicateResult, Result
 from workers.bookshelf import Bookshelf
 from workers.courier import Courier
 from workers.heartbeat import Heartbeat
+from workers.outbox import Outbox
 from workers.room import Room
 from workers.training.checkpoint import CheckpointError
 from workers.training.datasets import DatasetError
@@ -45,6 +48,7 @@ def work_on(
     shutting_down: Callable[[], bool],
     room: Room | None = None,
     note_work: NoteWork | None = None,
+    outbox: Outbox | None = None,
 ) -> None:
     """Train the leased trial and hand in how it ended. Returns when the lease is over, whatever happened.
 
@@ -56,15 +60,23 @@ def work_on(
         shutting_down: whether the worker ends.
         room: the device's memory, where trials of other slots share it.
         note_work: called after each epoch of all replicates.
+        outbox: where results wait for the server; in memory without one.
     """
+
+    def hand_in(result: Result, network: bytes | None = None) -> None:
+        box = outbox or Outbox(None)
+        box.deliver(client, box.keep(client.server, lease, result, network), shutting_down)
+
     try:
         with Heartbeat(client, lease) as heartbeat, Courier(client, lease, heartbeat) as courier:
             room = room or Room(device)
-            _train_and_hand_in(lease, client, shelf, device, heartbeat, courier, shutting_down, room, note_work)
+            _train_and_hand_in(
+                lease, client, shelf, device, heartbeat, courier, shutting_down, room, note_work, hand_in
+            )
     except LeaseLost as error:
         log.warning("lease lost, work thrown away", trial=lease.trial_id, why=str(error))
     except (ApiError, ServerUnreachable) as error:
-        log.error("result could not be handed in", trial=lease.trial_id, error=str(error))
+        log.error("trial could not be given back", trial=lease.trial_id, error=str(error))
 
 
 def _train_and_hand_in(
@@ -77,6 +89,7 @@ def _train_and_hand_in(
     shutting_down: Callable[[], bool],
     room: Room,
     note_work: NoteWork | None,
+    hand_in: Callable[..., None],
 ) -> None:
     turns = Turns(device)
 
@@ -136,37 +149,25 @@ def _train_and_hand_in(
     except DatasetError as error:
         message = str(error)[:4000]
         if shelf.can_serve(lease.dataset):  # given back, it would come here again at once, for ever
-            client.send_result(lease, Result(outcome="failed", reason=FailureReason.DATASET, message=message))
+            hand_in(Result(outcome="failed", reason=FailureReason.DATASET, message=message))
         else:
             client.release(lease, Release(reason="dataset", message=message))
     except Stopped as stopped:
         if heartbeat.order == "early":
-            client.send_result(lease, _stopped_early(lease, stopped, device))
+            hand_in(_stopped_early(lease, stopped, device))
         else:
             _stop(lease, client, heartbeat, courier)
     except Diverged as error:
-        client.send_result(lease, Result(outcome="failed", reason=FailureReason.DIVERGED, message=str(error)))
+        hand_in(Result(outcome="failed", reason=FailureReason.DIVERGED, message=str(error)))
     except (MemoryError, torch.OutOfMemoryError) as error:
         message = f"out of memory on {device}: {error}"[:4000]
-        client.send_result(lease, Result(outcome="failed", reason=FailureReason.OUT_OF_MEMORY, message=message))
+        hand_in(Result(outcome="failed", reason=FailureReason.OUT_OF_MEMORY, message=message))
     except Exception as error:  # whatever a trial does, the worker lives on and the server learns why
         log.exception("trial failed", trial=lease.trial_id)
         message = f"{type(error).__name__}: {error}"[:4000]
-        client.send_result(lease, Result(outcome="failed", reason=FailureReason.ERROR, message=message))
+        hand_in(Result(outcome="failed", reason=FailureReason.ERROR, message=message))
     else:
-        _hand_in(lease, client, outcome, measured)
-
-
-def _hand_in(lease: Lease, client: WorkerClient, outcome: TrialOutcome, measured: dict[str, float]) -> None:
-    try:
-        if lease.keep_network:
-            client.send_network(lease, save_network(outcome.network))
-        client.send_result(lease, _completed(outcome, measured))
-    except LeaseLost:
-        raise
-    except ApiError as error:  # too large, a full disk, of no use: the trial ends all the same, with the reason
-        message = f"the server refused the result: {error}"[:4000]
-        client.send_result(lease, Result(outcome="failed", reason=FailureReason.ERROR, message=message))
+        hand_in(_completed(outcome, measured), save_network(outcome.network) if lease.keep_network else None)
 
 
 def _left_by_another(lease: Lease, client: WorkerClient) -> bytes | None:
@@ -194,8 +195,10 @@ def _from_where_it_was_left(lease: Lease, run: Callable[..., TrialOutcome], left
 
 
 def _stop(lease: Lease, client: WorkerClient, heartbeat: Heartbeat, courier: Courier) -> None:
-    if heartbeat.order in ("cancelled", "lost"):
-        log.info("trial dropped", trial=lease.trial_id, why=heartbeat.order)
+    if heartbeat.order == "lost":
+        log.warning("lease lost, work thrown away", trial=lease.trial_id)
+    elif heartbeat.order == "cancelled":
+        log.info("trial cancelled, work thrown away", trial=lease.trial_id)
     else:
         courier.send()
         client.release(lease, Release(reason="paused" if heartbeat.order == "paused" else "shutdown"))

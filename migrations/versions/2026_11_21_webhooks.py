@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_21_webhooks"
-down_revision = "2026_11_21_leadership"
+down_revision = "2026_11_21_keys"
 branch_labels = None
 depends_on = None
 

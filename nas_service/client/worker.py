@@ -1,4 +1,8 @@
-"""The calls that a worker makes. Each may be repeated safely and is, while the server is away."""
+"""The calls that a worker makes. Each may be repeated safely; those without which it cannot go on are."""
+
+from typing import Protocol
+
+from pydantic import SecretStr
 
 from nas_service.client.errors import ApiError
 from nas_service.client.transport import Transport, digest_of
@@ -7,11 +11,23 @@ from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAns
 API = "/api/v1"
 
 
+class Holder(Protocol):
+    """What names a lease and proves to be its holder."""
+
+    @property
+    def lease_id(self) -> str:
+        """Which lease."""
+
+    @property
+    def token(self) -> int:
+        """Its fencing token."""
+
+
 class WorkerClient:
     """A worker's connection to the service. Its calls raise LeaseLost, ApiError or ServerUnreachable."""
 
-    def __init__(self, server: str) -> None:
-        self._transport = Transport(server)
+    def __init__(self, server: str, api_key: SecretStr | None = None) -> None:
+        self._transport = Transport(server, api_key)
 
     @property
     def server(self) -> str:
@@ -28,10 +44,10 @@ class WorkerClient:
         response = self._transport.call("PUT", self._at(lease), report, headers=_fence(lease))
         return ReportAnswer.model_validate_json(response.content)
 
-    def send_network(self, lease: Lease, content: bytes) -> None:
-        """Bring the trained network (safetensors); before the result."""
+    def send_network(self, lease: Holder, content: bytes) -> None:
+        """Bring the trained network (safetensors), once; before the result."""
         headers = {**_fence(lease), **_facts_of(content)}
-        self._transport.call_until_answered("PUT", f"{self._at(lease)}/network", content=content, headers=headers)
+        self._transport.call("PUT", f"{self._at(lease)}/network", content=content, headers=headers)
 
     def send_checkpoint(self, lease: Lease, content: bytes) -> None:
         """Bring the state of the training, once: a lost one is replaced by the next."""
@@ -46,9 +62,9 @@ class WorkerClient:
             raise ApiError(response.status_code, "the checkpoint arrived damaged, or is not the lease's", [])
         return response.content
 
-    def send_result(self, lease: Lease, result: Result) -> None:
-        """End the trial."""
-        self._transport.call_until_answered("POST", f"{self._at(lease)}/result", result, headers=_fence(lease))
+    def send_result(self, lease: Holder, result: Result) -> None:
+        """End the trial; tried once."""
+        self._transport.call("POST", f"{self._at(lease)}/result", result, headers=_fence(lease))
 
     def release(self, lease: Lease, message: Release) -> None:
         """Give the trial back; tried for a few seconds only, the lease expires anyway."""
@@ -64,11 +80,11 @@ class WorkerClient:
         """Close the connections."""
         self._transport.close()
 
-    def _at(self, lease: Lease) -> str:
+    def _at(self, lease: Holder) -> str:
         return f"{API}/leases/{lease.lease_id}"
 
 
-def _fence(lease: Lease) -> dict[str, str]:
+def _fence(lease: Holder) -> dict[str, str]:
     return {"Lease-Token": str(lease.token)}
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from nas_service.database.errors import ours
 from nas_service.settings import Settings
 
+READER_IDLE_SECONDS = 600.0  # a reading may think for long: it holds up nobody
 SPARE_SECONDS = 5.0  # beyond the server's own limit of a statement, before a connection is given up as dead
 
 
@@ -27,7 +28,7 @@ class Patience:
     connect_seconds: float = 5  # for a new one
     lock_seconds: float = 10  # for a row or, on SQLite, the file that another transaction holds
     statement_seconds: float = 30  # for one statement, its locks included
-    idle_seconds: float = 30  # of a transaction that does nothing: its process may be frozen, and its locks hold others
+    idle_seconds: float = 30  # of a writing that does nothing: its process may be frozen, and its locks hold others
 
 
 class Database:
@@ -43,7 +44,7 @@ class Database:
             self._engine = _postgresql_engine(url, patience)
             # Several queries of one reading see the same state of the database (SQLite's transactions do anyway).
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._writer = self._engine.execution_options(sqlite_begin="IMMEDIATE")
+        self._writer = self._engine.execution_options(writes=True)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -91,7 +92,7 @@ def _sqlite_engine(url: str, patience: Patience) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN DEFERRED")
 
     return engine
 
@@ -128,10 +129,20 @@ def _postgresql_engine(url: str, patience: Patience) -> Engine:
         limits = {
             "statement_timeout": patience.statement_seconds,
             "lock_timeout": patience.lock_seconds,
-            "idle_in_transaction_session_timeout": patience.idle_seconds,
+            "idle_in_transaction_session_timeout": READER_IDLE_SECONDS,
         }
         for name, seconds in limits.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, f"{seconds * 1000:.0f}"))
         connection.commit()
 
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if _writes(connection):
+            idle_ms = round(patience.idle_seconds * 1000)
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {idle_ms}")
+
     return engine
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writes"))

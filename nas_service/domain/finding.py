@@ -96,7 +96,8 @@ def finding_of_row(row: Mapping[str, Any], source: str, replicates: tuple[dict[s
     for column, (group, name) in _METRICS.items():
         if row.get(column) not in (None, ""):
             metrics.setdefault(group, {})[name] = float(row[column])
-    architecture = Architecture.model_validate({name: row.get(name) for name in Architecture.model_fields})
+    # a choice that an earlier version did not know stands at its default
+    architecture = Architecture.model_validate({name: row[name] for name in Architecture.model_fields if name in row})
     return Finding(
         architecture=architecture, lr=float(row["lr"]), metrics=metrics, replicates=replicates, source=source
     )

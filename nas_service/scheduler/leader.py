@@ -8,7 +8,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import structlog
 
@@ -106,9 +106,8 @@ class Leader:
     def _keep_renewing(self, ended: threading.Event) -> None:
         while not ended.wait(RENEW_SECONDS):
             try:
-                self.renew()
-            except DatabaseAway as error:
-                log.debug("lead not renewed; trying again", why=str(error))
+                with suppress(DatabaseAway):  # the main thread says it
+                    self.renew()
             except Exception:
                 log.exception("lead not renewed; trying again")
 

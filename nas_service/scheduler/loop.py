@@ -116,7 +116,8 @@ class Scheduler:
 
     def _note_outage(self, error: DatabaseAway) -> None:
         if not self._is_away:
-            log.warning("scheduler waits for the database", why=str(error), cause=str(error.__cause__)[:300])
+            cause = " ".join(str(error.__cause__).split())[:300]
+            log.warning("scheduler waits for the database", why=str(error), cause=cause)
         self._is_away = True
         self._desks.clear()  # whether the last transaction was stored is not known
         if not isinstance(error, DatabaseBusy):

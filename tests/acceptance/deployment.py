@@ -23,6 +23,7 @@ class Deployment:
         self.folder = folder
         self.database = Database(database_url)
         own = {"HOURGLASS_DATABASE_URL": database_url, "HOURGLASS_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+        own["HOURGLASS_WORKER_DIR"] = str(folder / "results")
         self.environment = {**os.environ, **own, **environment}
         self._log: IO[str] = (folder / "log").open("a")
         self._processes: list[Process] = []
@@ -31,13 +32,13 @@ class Deployment:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def start(self, *command: str, **environment: str) -> Process:
+    def start(self, *command: str) -> Process:
         process = subprocess.Popen(
             [*HOURGLASS, *command],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env={**self.environment, **environment},
+            env=self.environment,
             text=True,
         )
         self._processes.append(process)

@@ -30,7 +30,8 @@ class Service:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.port = "0"
-        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        own = {"OMP_NUM_THREADS": "1", "HOURGLASS_WORKER_DIR": str(folder / "results")}
+        self.environment = {**os.environ, **own, **environment}
         self.processes: list[subprocess.Popen[str]] = []
         self.log: IO[str] = (folder / "service.log").open("a")
         self.client: Client | None = None

@@ -1,5 +1,6 @@
 """What callers get while the database cannot serve them, and that nothing needs a restart afterwards."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.routes import events
 from nas_service.database import Database
 from tests.builders import a_request, a_search_file, serving, submitted
 
@@ -80,6 +82,23 @@ def test_a_browser_gets_a_page_that_looks_again_by_itself(
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
     back(client, tmp_path)
     assert client.get(path, headers={"Accept": "text/html"}).status_code == 200
+
+
+def test_a_stream_ends_so_that_its_client_comes_back(
+    client: httpx.Client, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.05)
+    search_id = submitted(database)
+    its_database, bell = client.app.state.database, client.app.state.bell
+
+    async def follow() -> list[str]:
+        stream = events._stream(its_database, bell, search_id, 0)
+        seen = [(await anext(stream)).id]
+        away(client, tmp_path)
+        return seen + [event.id async for event in stream]
+
+    assert asyncio.run(follow()) == ["1"]
+    back(client, tmp_path)
 
 
 def away(client: httpx.Client, folder: Path) -> None:

@@ -101,6 +101,14 @@ def test_the_published_runs_of_the_task_and_recipe_are_found_with_their_seeds(tm
     assert [(one.seed, one.metrics["eval"]["psnr_db"]) for one in results[0].replicates] == [(42, 20.0), (43, 21.0)]
 
 
+def test_a_csv_of_a_version_that_knew_fewer_choices_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("id,state,family,d_z,d_h,depth,lr,eval_psnr_db\n7,completed,hourglass,70,8,2,0.001,21.5\n")
+    (finding,) = findings_of_csv(path, a_search()).found
+
+    assert (finding.architecture.wiring, finding.metrics) == ("residual", {"eval": {"psnr_db": 21.5}})
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -13,7 +13,7 @@ from nas_service.database.clock import now
 from nas_service.database.reports import reports_of_trial
 from nas_service.database.tables import artifacts
 from nas_service.lifecycle import control, front, networks
-from nas_service.lifecycle.arrivals import keep_file, open_checkpoint, place_for
+from nas_service.lifecycle.arrivals import Lessee, keep_file, open_checkpoint, place_for
 from nas_service.lifecycle.errors import LeaseLost, NotFound
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import dismiss, lease, reap, release, report
@@ -54,13 +54,13 @@ def held(database: Database, tmp_path: Path, **search: object) -> Lease:
 def keep(
     database: Database, store: ArtifactStore, held: Lease, content: bytes, kind: ArtifactKind = "checkpoint"
 ) -> None:
-    with store.part(place_for(database, held.lease_id, held.token, kind)) as part:
+    with store.part(place_for(database, Lessee(held.lease_id, held.token), kind)) as part:
         part.write(content)
-        keep_file(database, held.lease_id, held.token, kind, part, digest_of(content))
+        keep_file(database, Lessee(held.lease_id, held.token), kind, part, digest_of(content))
 
 
 def checkpoint_of(database: Database, store: ArtifactStore, held: Lease) -> bytes:
-    with open_checkpoint(database, store, held.lease_id, held.token).file as file:
+    with open_checkpoint(database, store, Lessee(held.lease_id, held.token)).file as file:
         return file.read()
 
 
@@ -123,12 +123,12 @@ def test_a_lease_lost_while_the_file_was_written_leaves_no_file(
     each_database: Database, tmp_path: Path, store: ArtifactStore, files
 ) -> None:
     holder = held(each_database, tmp_path)
-    with store.part(place_for(each_database, holder.lease_id, holder.token, "checkpoint")) as part:
+    with store.part(place_for(each_database, Lessee(holder.lease_id, holder.token), "checkpoint")) as part:
         part.write(b"late")
         with each_database.write() as connection:
             dismiss(connection, "w1")
         with pytest.raises(LeaseLost):
-            keep_file(each_database, holder.lease_id, holder.token, "checkpoint", part, digest_of(b"late"))
+            keep_file(each_database, Lessee(holder.lease_id, holder.token), "checkpoint", part, digest_of(b"late"))
     assert files() == []
 
 

@@ -18,7 +18,7 @@ from nas_service.database.artifacts import every_artifact
 from nas_service.database.migrate import require_current
 from nas_service.database.searches import newest_searches
 from nas_service.lifecycle.archive import BackupError
-from nas_service.lifecycle.arrivals import keep_file, place_for
+from nas_service.lifecycle.arrivals import Lessee, keep_file, place_for
 from nas_service.lifecycle.backup import Made, back_up
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.garbage import remove_unnamed, unnamed_files
@@ -36,9 +36,9 @@ def home(tmp_path: Path, database: Database) -> Path:
         enqueued(database, search_id, d_h=8 + number)
         held = leased(database, tmp_path, request_id=f"request-{number}")
         content = f"network {number}".encode()
-        with store.part(place_for(database, held.lease_id, held.token, "network")) as part:
+        with store.part(place_for(database, Lessee(held.lease_id, held.token), "network")) as part:
             part.write(content)
-            keep_file(database, held.lease_id, held.token, "network", part, digest_of(content))
+            keep_file(database, Lessee(held.lease_id, held.token), "network", part, digest_of(content))
         with database.write() as connection:
             finish(connection, held.lease_id, held.token, a_result(20.0 + number))
     return tmp_path

@@ -11,6 +11,7 @@ import pytest
 from nas_service.analysis.charts import front_figure
 from nas_service.analysis.fronts import fronts_of_search
 from nas_service.analysis.tables import csv_lines
+from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.database.events import events_after
 from nas_service.database.searches import arms_of, search_by_id
@@ -207,6 +208,19 @@ def test_a_store_that_is_away_holds_up_no_search(
     run_search(database, new_scheduler, settings, search_id)
     with database.read() as connection:
         assert search_by_id(connection, search_id).state is SearchState.FINISHED
+
+
+def test_a_search_runs_to_its_end_on_either_database(
+    each_database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    scheduler = Scheduler(each_database, ArtifactStore(settings.url_of_artifacts), settings)
+    assert scheduler.lead()
+    search_id = submitted(each_database, arms=ARMS, sampler="nsga2", allocation="adaptive")
+    enqueued(each_database, search_id)
+    run_search(each_database, lambda: scheduler, settings, search_id, at_once=2)
+    with each_database.read() as connection:
+        assert search_by_id(connection, search_id).state is SearchState.FINISHED
+        assert sum(arm.trials[TrialState.COMPLETED] for arm in arms_of(connection, search_id)) == 8
 
 
 def test_random_proposals_are_marked_and_counted(
