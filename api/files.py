@@ -12,7 +12,7 @@ from api.errors import LEASE_LOST, UNPROCESSABLE, Responses
 from nas_service.artifacts import PIECE_BYTES, ArtifactStore, pieces_of
 from nas_service.database import Database
 from nas_service.database.artifacts import ArtifactKind, OpenArtifact
-from nas_service.lifecycle.arrivals import keep_file, place_for
+from nas_service.lifecycle.arrivals import Lessee, keep_file, place_for
 from nas_service.messages import Problem
 
 UPLOAD: Responses = LEASE_LOST | UNPROCESSABLE | {507: {"model": Problem, "description": "the store is full or broken"}}
@@ -21,24 +21,17 @@ FILE_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _BINAR
 
 
 async def receive_file(
-    call: Request,
-    database: Database,
-    store: ArtifactStore,
-    lease_id: str,
-    token: int,
-    kind: ArtifactKind,
-    digest: str,
-    key_id: int | None,
+    call: Request, database: Database, store: ArtifactStore, lessee: Lessee, kind: ArtifactKind, digest: str
 ) -> None:
     """Take the body of an upload into the store; raises as `place_for` and `keep_file` do."""
-    path = await asyncio.to_thread(place_for, database, lease_id, token, kind, key_id)
+    path = await asyncio.to_thread(place_for, database, lessee, kind)
     with await asyncio.to_thread(store.part, path) as part:
         try:
             async for piece in _pieces(call):
                 await asyncio.to_thread(part.write, piece)
         except ClientDisconnect as error:
             raise HTTPException(400, f"the {kind} broke off; send it again") from error
-        await asyncio.to_thread(keep_file, database, lease_id, token, kind, part, digest, key_id)
+        await asyncio.to_thread(keep_file, database, lessee, kind, part, digest)
 
 
 def file_response(artifact: OpenArtifact, name: str | None = None) -> StreamingResponse:

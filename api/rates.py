@@ -22,8 +22,8 @@ _STREAM = re.compile(r"/api/v1/searches/[^/]+/events")
 
 
 def caller_of(scope: Scope) -> str:
-    """Who calls, as far as limits go: the key that was shown, else the address that the connection comes from."""
-    caller: Caller | None = scope.get("state", {}).get("caller")
+    """Who calls, as far as limits go: the key, and without one the address that the connection comes from."""
+    caller: Caller | None = scope["state"]["caller"]
     if caller is not None and caller.key_id is not None:
         return f"key {caller.key_id}"
     client = scope.get("client")

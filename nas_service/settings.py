@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(default=0.1, gt=0)  # how often the server and the scheduler look for news
     max_body_bytes: int = Field(default=4 * 2**20, ge=1)  # of a call with JSON
     max_upload_bytes: int = Field(default=2**30, ge=1)  # of a network or a checkpoint
-    requests_per_minute: int = Field(default=30_000, ge=1)  # of one caller; 16 busy slots make about 5,000
+    requests_per_minute: int = Field(
+        default=30_000, ge=1
+    )  # of one caller; 16 slots with trials of a second make about 5,000
     logins_per_minute: int = Field(default=10, ge=1)  # attempts of one address
     streams_per_caller: int = Field(default=20, ge=1)  # event streams at once: pages that somebody has open
     # how long a process waits for its database (`Patience` has the details); a transaction that had to wait longer is

@@ -24,7 +24,7 @@ from nas_service.domain.search import Search
 from nas_service.domain.states import SearchState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
-from nas_service.lifecycle.arrivals import keep_file, place_for
+from nas_service.lifecycle.arrivals import Lessee, keep_file, place_for
 from nas_service.lifecycle.bring import bring
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.keys import create_key
@@ -190,9 +190,9 @@ def completed(database: Database, home: Path, search_id: int, psnr_db: float = 2
 
 def brought_file(database: Database, store: ArtifactStore, held: Lease, content: bytes, kind: ArtifactKind) -> None:
     """Take a file of the lease's holder into the store."""
-    with store.part(place_for(database, held.lease_id, held.token, kind)) as part:
+    with store.part(place_for(database, Lessee(held.lease_id, held.token), kind)) as part:
         part.write(content)
-        keep_file(database, held.lease_id, held.token, kind, part, digest_of(content))
+        keep_file(database, Lessee(held.lease_id, held.token), kind, part, digest_of(content))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.domain.roles import Caller
 from nas_service.domain.trial import Trial
-from nas_service.lifecycle.arrivals import open_checkpoint
+from nas_service.lifecycle.arrivals import Lessee, open_checkpoint
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.keys import require_standing
 from nas_service.lifecycle.lease import dismiss, lease, release, report
@@ -78,13 +78,13 @@ async def put_checkpoint(
     store: Store,
 ) -> None:
     """Bring the state of the training; it takes the place of the one before."""
-    await receive_file(call, database, store, lease_id, token, "checkpoint", digest, caller.key_id)
+    await receive_file(call, database, store, Lessee(lease_id, token, caller.key_id), "checkpoint", digest)
 
 
 @router.get("/leases/{lease_id}/checkpoint", response_class=Response, responses=NOT_FOUND | LEASE_LOST | UNPROCESSABLE)
 def get_checkpoint(lease_id: LeaseId, caller: Laborer, token: Token, database: DatabaseOf, store: Store) -> Response:
     """The state from which the lease's holder goes on; its digest stands in the lease."""
-    return file_response(open_checkpoint(database, store, lease_id, token, caller.key_id))
+    return file_response(open_checkpoint(database, store, Lessee(lease_id, token, caller.key_id)))
 
 
 @router.put("/leases/{lease_id}/network", status_code=204, responses=UPLOAD, openapi_extra=FILE_BODY)
@@ -98,7 +98,7 @@ async def put_network(
     store: Store,
 ) -> None:
     """Bring the trained network (safetensors) before the result."""
-    await receive_file(call, database, store, lease_id, token, "network", digest, caller.key_id)
+    await receive_file(call, database, store, Lessee(lease_id, token, caller.key_id), "network", digest)
 
 
 @router.post("/leases/{lease_id}/release", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)

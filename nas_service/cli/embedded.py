@@ -128,7 +128,8 @@ def _start(command: Sequence[str], url: str, api_key: str) -> subprocess.Popen[b
         [*hourglass_command(), *command, "--parent-pid", str(os.getpid())],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        # The first is what webhooks link to, unless the user says otherwise; arguments of a process all can read.
+        # The address is what webhooks link to, unless the user says otherwise. The key is no argument of the process:
+        # those can be read by everybody.
         env={"HOURGLASS_SERVER": url, **os.environ, "HOURGLASS_API_KEY": api_key},
     )
 

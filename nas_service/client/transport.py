@@ -48,8 +48,7 @@ class Transport:
                 f"no answer from {self.server} ({error or type(error).__name__}); is `hourglass up` running there?"
             ) from error
         if response.status_code in _AWAY:
-            why = _api_error(response)
-            raise ServerUnreachable(f"{self.server} is not ready ({why})", _retry_seconds(response))
+            raise ServerUnreachable(f"{self.server} is not ready: {_api_error(response)}", _retry_seconds(response))
         if response.is_error:
             raise _api_error(response)
         return response

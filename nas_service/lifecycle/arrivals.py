@@ -6,6 +6,7 @@ comes after a checkpoint's reports is trained, and reported, again.
 """
 
 from secrets import token_hex
+from typing import NamedTuple
 
 from nas_service.artifacts import ArtifactStore, Part
 from nas_service.database import Database
@@ -13,29 +14,30 @@ from nas_service.database.artifacts import ArtifactKind, OpenArtifact, artifact_
 from nas_service.lifecycle.errors import Conflict, LifecycleError, NotFound
 from nas_service.lifecycle.finish import running_trial
 
+
+class Lessee(NamedTuple):
+    """Who says that a trial is theirs."""
+
+    lease_id: str
+    token: int
+    key_id: int | None = None  # of the API key; None where there are none
+
+
 _SUFFIX: dict[ArtifactKind, str] = {"network": "safetensors", "checkpoint": "checkpoint"}
 
 
-def place_for(database: Database, lease_id: str, token: int, kind: ArtifactKind, key_id: int | None = None) -> str:
+def place_for(database: Database, lessee: Lessee, kind: ArtifactKind) -> str:
     """The path in the store for the file that the lease's holder is about to bring; no other file ever has it.
 
     Raises:
         LeaseLost: when the trial is no longer this lease's, or has ended.
     """
     with database.write() as connection:
-        trial = running_trial(connection, lease_id, token, key_id, kind)
+        trial = running_trial(connection, *lessee, kind)
     return f"search-{trial.search_id}/trial-{trial.id}-{token_hex(8)}.{_SUFFIX[kind]}"
 
 
-def keep_file(
-    database: Database,
-    lease_id: str,
-    token: int,
-    kind: ArtifactKind,
-    part: Part,
-    digest: str,
-    key_id: int | None = None,
-) -> None:
+def keep_file(database: Database, lessee: Lessee, kind: ArtifactKind, part: Part, digest: str) -> None:
     """Keep a file that has arrived, in place of the trial's earlier one of that kind.
 
     Raises:
@@ -48,16 +50,14 @@ def keep_file(
     part.keep()
     try:
         with database.write() as connection:
-            trial = running_trial(connection, lease_id, token, key_id, kind)
+            trial = running_trial(connection, *lessee, kind)
             store_artifact(connection, trial.search_id, trial.id, kind, part.path, digest, part.size_bytes)
     except LifecycleError:  # it ended meanwhile
         part.remove()
         raise
 
 
-def open_checkpoint(
-    database: Database, store: ArtifactStore, lease_id: str, token: int, key_id: int | None = None
-) -> OpenArtifact:
+def open_checkpoint(database: Database, store: ArtifactStore, lessee: Lessee) -> OpenArtifact:
     """The latest checkpoint of the trial, for its holder.
 
     Raises:
@@ -66,7 +66,7 @@ def open_checkpoint(
         BrokenArtifact: when the file is missing or damaged.
     """
     with database.write() as connection:
-        trial = running_trial(connection, lease_id, token, key_id, "checkpoint")
+        trial = running_trial(connection, *lessee, "checkpoint")
         artifact = artifact_of_trial(connection, trial.id, "checkpoint")
     if artifact is None:
         raise NotFound("this trial has no checkpoint; train it from the beginning")

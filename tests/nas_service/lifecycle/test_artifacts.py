@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from nas_service.artifacts import ArtifactStore, StoreFails, digest_of
+from nas_service.artifacts import ArtifactStore, BrokenArtifact, StoreFails, digest_of
 from nas_service.database import Database
 from nas_service.database.clock import now
 from nas_service.database.reports import reports_of_trial
 from nas_service.database.tables import artifacts
 from nas_service.lifecycle import control, front, networks
-from nas_service.lifecycle.arrivals import keep_file, open_checkpoint, place_for
+from nas_service.lifecycle.arrivals import Lessee, keep_file, open_checkpoint, place_for
 from nas_service.lifecycle.errors import LeaseLost, NotFound
 from nas_service.lifecycle.finish import finish
 from nas_service.lifecycle.lease import dismiss, lease, reap, release, report
@@ -51,7 +51,7 @@ def held(database: Database, tmp_path: Path, **search: object) -> Lease:
 
 
 def checkpoint_of(database: Database, store: ArtifactStore, held: Lease) -> bytes:
-    with open_checkpoint(database, store, held.lease_id, held.token).file as file:
+    with open_checkpoint(database, store, Lessee(held.lease_id, held.token)).file as file:
         return file.read()
 
 
@@ -114,12 +114,12 @@ def test_a_lease_lost_while_the_file_was_written_leaves_no_file(
     each_database: Database, tmp_path: Path, store: ArtifactStore, files
 ) -> None:
     holder = held(each_database, tmp_path)
-    with store.part(place_for(each_database, holder.lease_id, holder.token, "checkpoint")) as part:
+    with store.part(place_for(each_database, Lessee(holder.lease_id, holder.token), "checkpoint")) as part:
         part.write(b"late")
         with each_database.write() as connection:
             dismiss(connection, "w1")
         with pytest.raises(LeaseLost):
-            keep_file(each_database, holder.lease_id, holder.token, "checkpoint", part, digest_of(b"late"))
+            keep_file(each_database, Lessee(holder.lease_id, holder.token), "checkpoint", part, digest_of(b"late"))
     assert files() == []
 
 
@@ -270,3 +270,20 @@ def test_a_write_that_fails_leaves_no_part_of_a_file(store: ArtifactStore, tmp_p
         with pytest.raises(StoreFails, match=r"does not take the file \(No space left"):
             part.keep()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("url", ["memory://artifacts", "{folder}"])
+def test_a_store_of_any_kind_takes_lists_gives_and_removes_a_file(tmp_path: Path, url: str) -> None:
+    store = ArtifactStore(url.format(folder=tmp_path / "artifacts"))
+    with store.part("search-1/trial-1.checkpoint") as part:
+        part.write(b"one")
+        part.write(b"two")
+        part.keep()
+    (found,) = store.files()
+    assert (found.path, found.size_bytes, part.digest) == ("search-1/trial-1.checkpoint", 6, digest_of(b"onetwo"))
+    with store.open(found.path, part.digest) as file:
+        assert file.read() == b"onetwo"
+    with pytest.raises(BrokenArtifact, match="was changed"):
+        store.open(found.path, digest_of(b"other"))
+    store.remove(found.path)
+    assert store.files() == []
