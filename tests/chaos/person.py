@@ -81,13 +81,13 @@ class Person:
         if len(running) + len(paused) < AT_ONCE:
             self._client.submit(search_file(len(searches), self._trials_per_arm))
             self.counts["search submitted"] += 1
-        elif paused and roll < 0.5:
+        elif paused and roll < 0.8:
             self._client.resume(paused[0].id)
             self.counts["search resumed"] += 1
-        elif running and not paused and roll < 0.2:
+        elif running and not paused and roll < 0.1:
             self._client.pause(self._random.choice(running).id)
             self.counts["search paused"] += 1
-        elif 0.2 < roll < 0.26 and (running or finished):
+        elif 0.1 < roll < 0.15 and (running or finished):
             search = self._random.choice([*running, *finished])
             self._client.extend(search.id, search.budget + 5)
             self.counts["budget extended"] += 1
