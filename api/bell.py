@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from nas_service.database import Database
+from nas_service.database import Database, DatabaseAway
 from nas_service.database.events import last_event_of
 from nas_service.database.leases import Need, queued_trials_per_need
 from nas_service.domain.devices import names_of
 
 log = structlog.get_logger()
+
+PAUSE_SECONDS = 1.0  # after an error
 
 
 @dataclass(eq=False)
@@ -73,9 +75,11 @@ class Bell:
             await asyncio.sleep(self._poll_seconds)
             try:
                 await self._ring()
-            except Exception:  # the database may be away for a while; those who wait go on waiting
+            except DatabaseAway:  # those who wait go on waiting; their own calls say it in the log
+                await asyncio.sleep(PAUSE_SECONDS)
+            except Exception:
                 log.exception("cannot look for news; trying again")
-                await asyncio.sleep(1)
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def _wait(self, waiter: _Waiter, seconds: float) -> bool:
         if self.closed:

@@ -243,3 +243,8 @@ _TEMPLATES = _environment()
 def _page(request: Request, name: str, status_code: int = 200, **context: Any) -> Response:
     headers: Mapping[str, str] = HEADERS
     return _TEMPLATES.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
+
+
+def away_page(request: Request, message: str, seconds: int) -> Response:
+    """Tell a person why nothing can be shown now; the page looks again by itself."""
+    return _page(request, "away.html", status_code=503, message=message, seconds=seconds)

@@ -25,6 +25,14 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)  # leases that may expire before a trial is called poison
     min_free_bytes: int = Field(default=2**30, ge=0)  # below this, on the artifacts' disk, nothing is leased
     poll_seconds: float = Field(default=0.1, gt=0)  # how often the server and the scheduler look for news
+    # how long a process waits for its database (`Patience` has the details); a transaction that had to wait longer is
+    # answered with 503 and may be repeated
+    database_pool_size: int = Field(default=20, ge=1)  # connections to PostgreSQL that one process holds at most
+    database_pool_seconds: float = Field(default=10, gt=0)  # for one of these connections
+    database_connect_seconds: float = Field(default=5, ge=1)  # for PostgreSQL to accept a new one
+    database_lock_seconds: float = Field(default=10, gt=0)  # for what another transaction holds
+    database_statement_seconds: float = Field(default=30, gt=0)  # for one statement on PostgreSQL
+    database_idle_seconds: float = Field(default=30, gt=0)  # of a transaction that does nothing, as a frozen process's
 
     @property
     def url_of_database(self) -> str:

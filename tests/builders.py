@@ -179,12 +179,12 @@ def completed(database: Database, home: Path, search_id: int, psnr_db: float = 2
     return trial_id
 
 
-def serving(database_url: str, home: Path) -> httpx.Client:
+def serving(database_url: str, home: Path, **settings: Any) -> httpx.Client:
     """The application with its bell running while the block lasts, spoken to from this machine."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StarletteDeprecationWarning)  # it prefers httpx2; our own client speaks httpx
         from starlette.testclient import TestClient
     from api.app import create_app
 
-    app = create_app(Settings(home=home, database_url=database_url, poll_seconds=0.01))
+    app = create_app(Settings(home=home, database_url=database_url, poll_seconds=0.01, **settings))
     return TestClient(app, base_url="http://127.0.0.1")

@@ -11,7 +11,7 @@ from api.bell import Bell
 from api.dependencies import BellOf, DatabaseOf
 from api.errors import NOT_FOUND, UNPROCESSABLE
 from api.routes.searches import SearchId
-from nas_service.database import Database
+from nas_service.database import Database, DatabaseAway
 from nas_service.database.events import events_after
 from nas_service.domain.records import Event
 from nas_service.lifecycle.control import require_search
@@ -50,6 +50,8 @@ async def _stream(database: Database, bell: Bell, search_id: int, number: int) -
             events = await asyncio.to_thread(_read, database, search_id, number)
         except NotFound:
             return  # the search was deleted
+        except DatabaseAway:
+            return  # clients come back by themselves, behind the last event that they have
         for event in events:
             number = event.number
             yield ServerSentEvent(event.model_dump_json(), id=str(event.number), event=event.kind)

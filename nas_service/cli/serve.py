@@ -95,7 +95,7 @@ def scheduler(data_dir: Home = None, parent_pid: ParentPid = None) -> None:
         signal.signal(number, on_signal)
     if parent_pid is not None:
         threading.Thread(target=_stop_with_parent, args=(parent_pid, stop), daemon=True).start()
-    database = Database(settings.url_of_database)
+    database = Database.of(settings)
     Scheduler(database, ArtifactStore(settings.url_of_artifacts), settings).run(stop)
     database.close()
 

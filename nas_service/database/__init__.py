@@ -4,8 +4,8 @@ Nothing here commits: the edge does (`Database.read` and `Database.write` open o
 """
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError as DatabaseAway
 
-from nas_service.database.engine import Database
+from nas_service.database.engine import Database, Patience
+from nas_service.database.errors import DatabaseAway, DatabaseBusy, DatabaseFull
 
-__all__ = ["Connection", "Database", "DatabaseAway"]
+__all__ = ["Connection", "Database", "DatabaseAway", "DatabaseBusy", "DatabaseFull", "Patience"]

@@ -187,6 +187,15 @@ workers = Table(
     Column("gone_at", Float),  # when it said goodbye
 )
 
+leadership = Table(  # one row
+    "leadership",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False, unique=True),  # counts leaders: fences off earlier ones
+    Column("holder", String(200)),  # the scheduler that leads or led last, for people
+    Column("expires_at", Float, nullable=False),  # when another one may take over
+)
+
 artifacts = Table(
     "artifacts",
     metadata,

@@ -35,6 +35,7 @@ def test_the_openapi_document_lists_every_route(client: httpx.Client) -> None:
         ("GET", f"{lease}/checkpoint"),
         *(("DELETE", path) for path in (search, f"{trial}/network/pin", "/workers/{worker_id}")),
         ("GET", "/healthz"),
+        ("GET", "/readyz"),
     }
 
 

@@ -16,5 +16,14 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def new_scheduler(database: Database, settings: Settings) -> Callable[[], Scheduler]:
-    """Makes a scheduler that knows nothing but the database, as after a restart."""
-    return lambda: Scheduler(database, ArtifactStore(settings.url_of_artifacts), settings)
+    """Makes a scheduler that leads and knows nothing but the database, as after a restart."""
+    leaders: list[Scheduler] = []
+
+    def make() -> Scheduler:
+        for earlier in leaders:
+            earlier.retire()
+        leaders[:] = [Scheduler(database, ArtifactStore(settings.url_of_artifacts), settings)]
+        assert leaders[0].lead()
+        return leaders[0]
+
+    return make

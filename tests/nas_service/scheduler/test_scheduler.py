@@ -149,12 +149,9 @@ def test_a_restarted_scheduler_goes_on_and_nothing_is_trained_twice(
     assert len(keys) == len(set(keys)) == 24
 
 
-def test_a_single_worker_search_repeats_exactly(tmp_path: Path, database: Database, settings: Settings) -> None:
-    from nas_service.artifacts import ArtifactStore
-
-    def new_scheduler() -> Scheduler:
-        return Scheduler(database, ArtifactStore(settings.url_of_artifacts), settings)
-
+def test_a_single_worker_search_repeats_exactly(
+    database: Database, new_scheduler: NewScheduler, settings: Settings
+) -> None:
     shapes = []
     for _ in range(2):
         search_id = submitted(database, sampler="tpe", budget={"trials_per_arm": 15})
