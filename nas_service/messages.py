@@ -2,7 +2,7 @@
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.objectives import Direction, Objective
@@ -18,11 +18,20 @@ from nas_service.domain.values import Value
 Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=4000)]
-Metrics = dict[Annotated[str, Field(max_length=64)], float]
+# a number is neither text nor true, as the schema says
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Metrics = dict[Annotated[str, Field(max_length=64)], Number]
 # a number that is none reaches the verb, which names it together with all other faults
-OutsideMetrics = dict[Annotated[str, Field(max_length=64)], Annotated[float, Field(allow_inf_nan=True)]]
+OutsideMetrics = dict[Annotated[str, Field(max_length=64)], Annotated[Number, Field(allow_inf_nan=True)]]
 MAX_RESULTS = 5_000  # measured elsewhere, in one call
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Sent(Value):
+    """What a caller sends, held strictly to its schema."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class Page(Value, Generic[Item]):
@@ -79,13 +88,13 @@ class Front(Value):
     arms: dict[str, FrontPart]
 
 
-class Extend(Value):
+class Extend(Sent):
     """A larger budget for every arm."""
 
     budget: float = Field(gt=0, allow_inf_nan=False, description="the new total per arm, in the budget's own unit")
 
 
-class Enqueue(Value):
+class Enqueue(Sent):
     """An architecture to train next in an arm, outside of what the sampler proposes."""
 
     arm: Name
@@ -105,7 +114,7 @@ class Brought(Value):
 # ---- what workers say
 
 
-class WorkerInfo(Value):
+class WorkerInfo(Sent):
     """What a worker tells of itself with every request for a lease."""
 
     id: Name
@@ -119,7 +128,7 @@ class WorkerInfo(Value):
     problems: dict[Annotated[str, Field(max_length=500)], Text] = Field(default={}, max_length=1000)
 
 
-class LeaseRequest(Value):
+class LeaseRequest(Sent):
     """A worker asks for a trial; the same request id gets the same lease."""
 
     request_id: Annotated[str, Field(min_length=8, max_length=64)]
@@ -155,7 +164,7 @@ class Lease(Value):
     heartbeat_seconds: float
 
 
-class EpochReport(Value):
+class EpochReport(Sent):
     """The metrics of one epoch of one of the trial's networks."""
 
     training: int = Field(ge=0, lt=100_000)  # which of the trial's networks: learning rates times replicates
@@ -171,7 +180,7 @@ class Curves(Value):
     rungs: list[Standing] = Field(default=[], description="how it stood when it might have been stopped early")
 
 
-class Report(Value):
+class Report(Sent):
     """Heartbeat and news of a running trial."""
 
     step: int = Field(ge=0, lt=2**62)  # optimizer steps done; standing still for long means stalled
@@ -185,7 +194,7 @@ class ReportAnswer(Value):
     reason: Literal["early", "paused", "cancelled"] | None = None
 
 
-class ReplicateResult(Value):
+class ReplicateResult(Sent):
     """One trained network of the trial."""
 
     run: int = Field(ge=0)  # from 0 over learning rates, then replicates
@@ -202,13 +211,13 @@ class Result(Value):
     outcome: Literal["completed", "stopped", "failed"]
     reason: FailureReason | None = None  # of a failed one
     message: Text | None = None
-    lr: float | None = None  # the chosen one, when the arm trains several
+    lr: Number | None = None  # the chosen one, when the arm trains several
     # means over replicates of the splits' metrics; `measured`: what the lease asked to measure
     metrics: dict[Literal["eval", "test", "measured"], Metrics] | None = None
     trivial: Metrics | None = None  # the task's trivial answer on the evaluation split
     replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
-    seconds: float = Field(default=0, ge=0)
-    epochs_done: int = Field(default=0, ge=0, lt=2**31)
+    seconds: Number = Field(default=0, ge=0)
+    epochs_done: Whole = Field(default=0, ge=0, lt=2**31)
     environment: dict[str, str | int | float | bool | None] = Field(default={}, max_length=50)
     projection_hash: Sha256 | None = None  # of the fixed W_in of replicate 0
 
@@ -225,16 +234,16 @@ class OutsideResult(Value):
     """A network of an arm that was trained and measured elsewhere, in the way of the search."""
 
     arm: Name
-    d_z: int = Field(ge=1, le=1_000_000)
-    d_h: int = Field(ge=1, le=1_000_000)
-    depth: int = Field(ge=1, le=1_000)
-    lr: float = Field(gt=0, le=10, description="one of them, the best, where the arm trains a list")
+    d_z: Whole = Field(ge=1, le=1_000_000)
+    d_h: Whole = Field(ge=1, le=1_000_000)
+    depth: Whole = Field(ge=1, le=1_000)
+    lr: Number = Field(gt=0, le=10, description="one of them, the best, where the arm trains a list")
     metrics: dict[Literal["eval", "test", "measured"], OutsideMetrics] = Field(description="means over replicates")
     replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
     source: str = Field(min_length=1, max_length=300, description="where it comes from; people read it")
 
 
-class OutsideResults(Value):
+class OutsideResults(Sent):
     """Results measured elsewhere, for any of the search's arms: all are stored, or none."""
 
     results: list[OutsideResult] = Field(min_length=1)
@@ -247,7 +256,7 @@ class OutsideResults(Value):
         return results
 
 
-class Release(Value):
+class Release(Sent):
     """A worker gives a trial back untrained; this uses no attempt."""
 
     reason: Literal["shutdown", "paused", "dataset"]

@@ -12,7 +12,7 @@ from tests.chaos.hand import Hand
 from tests.chaos.history import History, read_history
 from tests.chaos.person import Person
 
-SERVERS, SCHEDULERS = 2, 1
+SERVERS, SCHEDULERS = 2, 2
 
 
 @dataclass(frozen=True)
