@@ -11,6 +11,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -100,16 +101,25 @@ def each_database(request: pytest.FixtureRequest) -> Database:
 @pytest.fixture
 def served(tmp_path: Path, database: Database) -> Iterator[str]:
     """The application on a free port, in a thread; its address."""
+    with served_on(database.url, tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def served_on(database_url: str, home: Path) -> Iterator[str]:
+    """The same on any database."""
     import uvicorn
 
     from api.app import Server, create_app
 
     listener = socket.create_server(("127.0.0.1", 0))
-    settings = Settings(home=tmp_path, database_url=database.url, heartbeat_seconds=0.05, poll_seconds=0.02)
+    settings = Settings(home=home, database_url=database_url, heartbeat_seconds=0.05, poll_seconds=0.02)
     server = Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()

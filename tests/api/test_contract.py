@@ -1,0 +1,112 @@
+"""The server against its own OpenAPI document, by Schemathesis with every check on; its calls reach real rows.
+
+Not in the document and so not here: the dashboard's pages, /static. That what is forbidden is forbidden has tests of
+its own.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas_service.artifacts import ArtifactStore, digest_of
+from nas_service.database import Database
+from nas_service.lifecycle import control
+from nas_service.lifecycle.networks import store_network
+from nas_service.settings import Settings
+from tests.builders import completed, enqueued, leased, submitted
+from tests.conftest import served_on
+
+SCHEMATHESIS = [sys.executable, str(Path(sys.executable).with_name("schemathesis"))]
+# A schema cannot say everything: these may refuse with 422 what their schema allows. 410 is their 404 for a lease.
+RULES_BEYOND_THE_SCHEMA = ("/searches", "/results", "/trials", "/result", "/checkpoint", "/network")
+
+
+def seeded(database: Database, home: Path) -> dict[str, list[object]]:
+    """Rows in every state; returns ids for the parameters of calls, real ones and one that is not there."""
+    store = ArtifactStore(Settings(home=home).url_of_artifacts)
+    running = submitted(database, budget={"trials_per_arm": 100}, name="running")
+    done = [completed(database, home, running, 20.0 + n, d_z=70 + n) for n in range(3)]
+    ended = submitted(database, name="cancelled")
+    paused = submitted(database, name="paused")
+    with database.write() as connection:
+        control.cancel(connection, ended)
+        control.pause(connection, paused)
+    held = []
+    for n in range(4):
+        enqueued(database, running, d_z=90 + n)
+        held.append(leased(database, home, request_id=f"seed-request-{n}", id=f"w{n}"))
+    with database.write() as connection:
+        lease = held[0]
+        store_network(connection, store, lease.lease_id, lease.token, b"network", digest_of(b"network"))
+    waiting = [enqueued(database, running, d_z=100 + n) for n in range(5)]
+    trials = [*done, *(lease.trial_id for lease in held), *waiting]
+    return {
+        "search_id": [running, ended, paused, 999_999],
+        "trial_id": [*trials, 999_999],
+        "lease_id": [lease.lease_id for lease in held],
+        "Lease-Token": [1],
+        "worker_id": ["w1", "w2"],
+    }
+
+
+def configuration(ids: dict[str, list[object]], examples: int, steps: int) -> str:
+    """The file schemathesis.toml of a run."""
+    patterns = "|".join(f"{path}$" for path in RULES_BEYOND_THE_SCHEMA)
+    places = {"Lease-Token": "header"}
+    dictionaries = [f"{name.lower()} = {{ values = {json.dumps(values)} }}" for name, values in ids.items()]
+    parameters = [
+        f'"{places.get(name, "path")}.{name}" = {{ dictionary = "{name.lower()}", probability = 0.8 }}' for name in ids
+    ]
+    gone = '"2xx", "401", "403", "404", "409", "410"'
+    return "\n".join(
+        [
+            'suppress-health-check = ["all"]',
+            "request-timeout = 20",
+            "max-stream-events = 1",
+            "warnings = false",
+            "[dictionaries]",
+            *dictionaries,
+            "[parameters]",
+            *parameters,
+            "[generation]",
+            f"max-examples = {examples}",
+            "[phases.stateful]",
+            f"generation.max-examples = {steps}",
+            "[checks.positive_data_acceptance]",
+            f"expected-statuses = [{gone}]",
+            "[[operations]]",
+            f'include-path-regex = "({patterns})"',
+            f'checks.positive_data_acceptance.expected-statuses = [{gone}, "422"]',
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("examples", "steps", "least"),
+    [(4, 4, 300), pytest.param(150, 100, 5000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+)
+def test_no_call_contradicts_the_openapi_document(
+    each_database: Database, tmp_path: Path, examples: int, steps: int, least: int
+) -> None:
+    file = tmp_path / "schemathesis.toml"
+    file.write_text(configuration(seeded(each_database, tmp_path), examples, steps))
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.api.contract_hooks"}
+    with served_on(each_database.url, tmp_path) as url:
+        command = [*SCHEMATHESIS, "--config-file", str(file), "run", f"{url}/openapi.json", "--checks", "all"]
+        run = subprocess.run(
+            [*command, "--seed", "1", "--no-color"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **hooks, "PYTHONPATH": os.pathsep.join(sys.path)},
+            cwd=tmp_path,
+        )
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    calls = int(re.search(r"([\d,]+) generated", run.stdout)[1].replace(",", ""))
+    print(f"{calls} calls, none contradicts the document")
+    assert calls >= least
