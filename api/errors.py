@@ -9,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from nas_service.artifacts import BrokenArtifact
-from nas_service.domain.search import Fault, faults_of_errors
+from nas_service.domain.faults import Fault, faults_of_errors
 from nas_service.lifecycle.errors import Conflict, LeaseLost, LifecycleError, NotFound, Unsuitable
 from nas_service.messages import Problem
 

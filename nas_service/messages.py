@@ -5,9 +5,10 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 
 from nas_service.domain.architecture import Architecture
+from nas_service.domain.faults import Fault
 from nas_service.domain.objectives import Direction, Objective
 from nas_service.domain.records import StoredSearch
-from nas_service.domain.search import Fault, Recipe
+from nas_service.domain.search import Recipe
 from nas_service.domain.states import FailureReason, TrialState
 from nas_service.domain.stopping import Standing
 from nas_service.domain.tasks import Dataset, Task

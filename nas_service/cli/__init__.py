@@ -7,9 +7,10 @@ from pydantic import ValidationError
 
 from nas_service.cli import exchange, searches, serve
 from nas_service.cli.demo import demo
+from nas_service.cli.diagnose import diagnose
 from nas_service.cli.train import train
 from nas_service.client.errors import ApiError, ServerUnreachable
-from nas_service.domain.search import faults_of
+from nas_service.domain.faults import faults_of
 from nas_service.settings import Settings
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ searches.register(app)
 exchange.register(app)
 app.command(epilog="Example: hourglass demo examples/digits_denoising.yaml")(demo)
 app.command()(train)
+app.command(epilog="Example: hourglass diagnose 12 --json")(diagnose)
 
 
 def main() -> None:

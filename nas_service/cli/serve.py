@@ -6,13 +6,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from types import FrameType
 from typing import Annotated
 
+import structlog
 import typer
 
 from nas_service.cli.logs import configure_logging
 from nas_service.settings import USUAL_PORT, Settings
+
+log = structlog.get_logger()
 
 Host = Annotated[str, typer.Option(help="Address to listen on; only loopback until API keys exist.")]
 Home = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the database and the networks.")]
@@ -25,6 +29,7 @@ Slots = Annotated[
     ),
 ]
 MAX_NAME = 200  # characters
+SAY_SECONDS = 30.0  # between lines of the log while the database is awaited
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -150,12 +155,21 @@ def migrate(data_dir: Home = None) -> None:
 
 
 def _current_settings(data_dir: Path | None) -> Settings:
-    from nas_service.database.migrate import require_current
+    """The settings, once their database is there; a service may be started before its database."""
+    from nas_service.database.migrate import DatabaseNotUp, require_current
 
     settings = Settings(home=data_dir) if data_dir else Settings()
+    said_at = -SAY_SECONDS
     with _database_in_use():
-        require_current(settings.url_of_database)
-    return settings
+        while True:
+            try:
+                require_current(settings.url_of_database)
+                return settings
+            except DatabaseNotUp as error:
+                if monotonic() - said_at >= SAY_SECONDS:
+                    log.warning("waiting for the database", why=str(error))
+                    said_at = monotonic()
+            sleep(1)
 
 
 @contextmanager

@@ -9,27 +9,25 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nas_service.domain.architecture import Activation, Architecture, BranchScale, Family, Norm, WIn, WOut
+from nas_service.cli.here import one_sentence, torch_device
+from nas_service.domain.architecture import Activation, Architecture, BranchScale, Family, Norm, WIn, Wiring, WOut
 from nas_service.domain.costs import Costs, known_costs
-from nas_service.domain.search import Recipe, faults_of
+from nas_service.domain.search import Recipe
 from nas_service.domain.tasks import Task, TaskKind, task_shape
 from nas_service.domain.transfer import LrTransfer, lr_factors
 
 if TYPE_CHECKING:
-    import torch
-
     from workers.training.train import Training
 
 PUBLISHED = Recipe()  # the defaults below
-BAD_INPUT, FAILED = 2, 1  # exit codes
 
 
 def train(
@@ -46,6 +44,7 @@ def train(
     norm: Annotated[Norm, typer.Option(help="What stands before each block.")] = Norm.BATCH,
     activation: Annotated[Activation, typer.Option(help="Nonlinearity inside a block.")] = Activation.RELU,
     branch_scale: Annotated[BranchScale, typer.Option(help="Factor on each branch.")] = BranchScale.ONE,
+    wiring: Annotated[Wiring, typer.Option(help="How the branches are joined.")] = Wiring.RESIDUAL,
     lr: Annotated[float, typer.Option(help="Peak learning rate, above 0.")] = 1e-3,
     lr_transfer: Annotated[LrTransfer, typer.Option(help="How it becomes that of each weight.")] = LrTransfer.NONE,
     epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = PUBLISHED.epochs,
@@ -70,7 +69,7 @@ def train(
     Example: hourglass train --dataset mnist --d-z 785 --d-h 115 --depth 5 --lr 1e-3 --json
     """
     console = Console(stderr=True)
-    with _one_sentence(console):
+    with one_sentence(console):
         architecture = Architecture(
             family=family,
             d_z=d_z,
@@ -81,6 +80,7 @@ def train(
             norm=norm,
             activation=activation,
             branch_scale=branch_scale,
+            wiring=wiring,
         )
         recipe = Recipe.model_validate(
             {
@@ -127,7 +127,7 @@ def _run(
     dataset = find_dataset(key, data_dir)
     shape = task_shape(task, dataset)
     costs = known_costs(architecture, shape)  # before the images are read: a wrong shape shows at once
-    where = _torch_device(device)
+    where = torch_device(device)
     data = load_dataset(dataset, data_dir, fetch)
     with _progress(console, recipe) as show:
         training = train_network(
@@ -167,22 +167,6 @@ def _check_output(output: Path | None) -> None:
         raise ValueError(f"--output {output} cannot be written; name a file in a folder that exists")
 
 
-def _torch_device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}; expected auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device {name} is not available here; use --device cpu")
-    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)  # a second thread beside a busy neighbour is many times slower (OpenMP barriers)
-    return device
-
-
 @contextmanager
 def _progress(console: Console, recipe: Recipe) -> Iterator[Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} epochs"))
@@ -204,23 +188,3 @@ def _table(training: "Training", costs: Costs) -> Table:
         others = (training.metrics["test"][name], training.trivial[name])
         table.add_row(name, *(f"{number:.4f}" for number in (value, *others)))
     return table
-
-
-@contextmanager
-def _one_sentence(console: Console) -> Iterator[None]:
-    """Turn what may go wrong into one sentence on stderr and an exit code."""
-    try:
-        yield
-    except ValidationError as error:
-        _fail(
-            console, "; ".join(f"{fault.field}: {fault.message}".lstrip(": ") for fault in faults_of(error)), BAD_INPUT
-        )
-    except ValueError as error:
-        _fail(console, str(error), BAD_INPUT)
-    except (ArithmeticError, OSError, MemoryError, RuntimeError) as error:  # diverged; torch's out of memory
-        _fail(console, str(error) or type(error).__name__, FAILED)
-
-
-def _fail(console: Console, message: str, code: int) -> NoReturn:
-    console.print(f"error: {' '.join(message.split())}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)

@@ -5,7 +5,7 @@ ApiError             the server refused: status, message, faulty fields
 ServerUnreachable    no answer: not started, restarting, or behind a broken network
 """
 
-from nas_service.domain.search import Fault
+from nas_service.domain.faults import Fault
 
 
 class ApiError(Exception):

@@ -115,6 +115,10 @@ class Client:
             if (cursor := page.next_cursor) is None:
                 return
 
+    def trial(self, trial_id: int) -> Trial:
+        """One trial."""
+        return Trial.model_validate_json(self._transport.call("GET", f"{API}/trials/{trial_id}").content)
+
     def trials_csv(self, search_id: int) -> str:
         """Every trial of a search as CSV."""
         return self._transport.call("GET", f"{API}/searches/{search_id}/trials", params={"format": "csv"}).text

@@ -7,7 +7,7 @@ import httpx
 from pydantic import BaseModel
 
 from nas_service.client.errors import ApiError, LeaseLost, ServerUnreachable
-from nas_service.domain.search import Fault
+from nas_service.domain.faults import Fault
 
 _AWAY = {502, 503, 504}  # the server behind a proxy, or its database, is restarting
 

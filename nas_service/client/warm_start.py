@@ -13,11 +13,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nas_service.domain.architecture import Architecture, IllegalArchitecture
+from nas_service.domain.faults import faults_of
 from nas_service.domain.finding import Finding, Findings, conditions_of, differences, finding_of_row
 from nas_service.domain.published import BASE_SEED, published_recipe, published_task
 from nas_service.domain.published_table import COLUMNS as PUBLISHED
 from nas_service.domain.published_table import EVAL, Configuration, configurations, published_runs
-from nas_service.domain.search import Search, faults_of
+from nas_service.domain.search import Search
 from nas_service.domain.states import TrialState
 from nas_service.domain.trial import Trial, key_in_arm, objective_values
 from nas_service.messages import OutsideResult, ReplicateResult

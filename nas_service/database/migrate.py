@@ -3,6 +3,7 @@
 As a program: `python -m nas_service.database.migrate check` proves that migrations/ and tables.py agree.
 """
 
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 PACKAGE = Path(__file__).parent.parent
 # In a wheel the migrations lie inside the package, in a checkout beside it.
@@ -23,6 +24,10 @@ MIGRATIONS = next(path for path in (PACKAGE / "migrations", PACKAGE.parent / "mi
 
 class DatabaseUnusable(RuntimeError):
     """The database cannot be opened; the message says why."""
+
+
+class DatabaseNotUp(DatabaseUnusable):
+    """The database cannot be reached yet; it may start after us, or be restarting."""
 
 
 class SchemaIsBehind(DatabaseUnusable):
@@ -41,9 +46,15 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def require_current(url: str) -> None:
-    """Raise `SchemaIsBehind` unless the database stands at this version's schema; `DatabaseUnusable` without one."""
+    """Return when the database stands at this version's schema.
+
+    Raises:
+        SchemaIsBehind: when it does not.
+        DatabaseNotUp: when there is no answer, or the database is starting.
+        DatabaseUnusable: when it refuses us or cannot be opened.
+    """
     with _opening():
-        engine = create_engine(url)
+        engine = create_engine(url, connect_args={} if url.startswith("sqlite") else {"connect_timeout": 5})
         with engine.connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
         engine.dispose()
@@ -70,9 +81,16 @@ def _opening() -> Iterator[None]:
         yield
     except (SQLAlchemyError, ImportError) as error:
         why = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
-        raise DatabaseUnusable(
+        raise (DatabaseNotUp if _is_temporary(error, why) else DatabaseUnusable)(
             f"the database cannot be opened ({why}); it is that of HOURGLASS_DATABASE_URL or --data-dir"
         ) from error
+
+
+def _is_temporary(error: Exception, why: str) -> bool:
+    """Whether PostgreSQL may accept us later: its own refusals (FATAL) are for good, unless about its own state."""
+    if not isinstance(error, OperationalError) or isinstance(error.orig, sqlite3.Error):
+        return False
+    return "FATAL" not in why or any(state in why for state in ("starting up", "shutting down", "recovery", "too many"))
 
 
 def _config(url: str) -> Config:

@@ -4,7 +4,8 @@
     z_{i+1} = z_i + s W2_i act(W1_i norm(z_i))    W1: (d_h, d_z)   W2: (d_z, d_h)   i = 1..depth, s the branch scale
     y = sigmoid(W_out z_depth)                    y: (B, d_y)
 
-Source: arXiv 2510.01796. What a network costs is in `costs.py`; how it computes, in `workers.training.network`.
+Source: arXiv 2510.01796. Other wirings of the same blocks are rivals of this one: `Wiring`. What a network costs is in
+`costs.py`; how it computes, in `workers.training.network`.
 """
 
 from enum import StrEnum
@@ -73,6 +74,7 @@ class Activation(StrEnum):
     RELU = "relu"  # the published one
     GELU = "gelu"
     SILU = "silu"
+    SWIGLU = "swiglu"  # silu(a) b of two inner maps, so a third more weights a block (arXiv 2002.05202)
 
 
 class BranchScale(StrEnum):
@@ -80,6 +82,16 @@ class BranchScale(StrEnum):
 
     ONE = "1"
     INVERSE_SQRT_DEPTH = "1/sqrt(depth)"  # arXiv 2309.16620
+
+
+class Wiring(StrEnum):
+    """How the blocks' branches f_i(z) = s W2_i act(W1_i norm(z)) are joined; all have the same weights."""
+
+    RESIDUAL = "residual"  # z_{i+1} = z_i + f_i(z_i), the published one
+    PARALLEL_SHALLOW = "parallel_shallow"  # z_0 + the sum of all f_i(z_0) (arXiv 2309.08414)
+    # the very same maps in the same order, skips at the narrow ends: u_{i+1} = u_i + s W1_{i+1} norm(W2_i act(u_i))
+    SKIP_NARROW = "skip_narrow"
+    NO_SKIP = "no_skip"  # z_{i+1} = f_i(z_i)
 
 
 class TaskShape(Value):
@@ -101,10 +113,12 @@ class Architecture(Value):
     norm: Norm = Norm.BATCH
     activation: Activation = Activation.RELU
     branch_scale: BranchScale = BranchScale.ONE
+    wiring: Wiring = Wiring.RESIDUAL
 
     @model_validator(mode="after")
     def _family_holds(self) -> Self:
-        if (fault := family_fault(self.family, self.d_z, self.d_h)) is not None:
+        fault = family_fault(self.family, self.d_z, self.d_h) or wiring_fault(self.wiring, self.family)
+        if fault is not None:
             raise IllegalArchitecture(fault)
         return self
 
@@ -120,6 +134,13 @@ def family_fault(family: Family, d_z: int, d_h: int) -> str | None:
         return f"d_h must be below d_z in an hourglass (got d_h={d_h}, d_z={d_z})"
     if family is Family.CONVENTIONAL and d_h <= d_z:
         return f"d_h must be above d_z in a conventional block (got d_h={d_h}, d_z={d_z})"
+    return None
+
+
+def wiring_fault(wiring: Wiring, family: Family) -> str | None:
+    """Say why blocks of that family cannot be wired so; None when they can."""
+    if wiring is Wiring.SKIP_NARROW and family is not Family.HOURGLASS:
+        return f"wiring {wiring} is of an hourglass, whose narrow ends are d_h (got family {family})"
     return None
 
 

@@ -18,9 +18,11 @@ from nas_service.domain.architecture import (
     Norm,
     TaskShape,
     WIn,
+    Wiring,
     WOut,
     family_fault,
     projection_fault,
+    wiring_fault,
 )
 from nas_service.domain.values import Value
 
@@ -68,6 +70,7 @@ class Arm(Value):
     norm: Norm = Norm.BATCH
     activation: Activation = Activation.RELU
     branch_scale: BranchScale = BranchScale.ONE
+    wiring: Wiring = Wiring.RESIDUAL
     d_z: Widths  # skip width: a number or [low, high]
     d_h: Widths | None = None  # inner width: a number or [low, high]
     d_h_ratio: Ratios | None = None  # instead of d_h: d_h / d_z, a number or [low, high]
@@ -79,6 +82,8 @@ class Arm(Value):
     def _ranges_hold(self) -> Self:
         if (self.d_h is None) == (self.d_h_ratio is None):
             raise ValueError("an arm has either d_h or d_h_ratio, not both and not neither")
+        if (fault := wiring_fault(self.wiring, self.family)) is not None:
+            raise ValueError(fault)
         for name in ("d_z", "d_h", "d_h_ratio", "depth", "lr"):
             given = getattr(self, name)
             if isinstance(given, tuple) and len(given) == 2 and given[0] > given[1]:
@@ -204,6 +209,7 @@ class Arm(Value):
             norm=self.norm,
             activation=self.activation,
             branch_scale=self.branch_scale,
+            wiring=self.wiring,
         )
 
     def _has_room(self, d_z: int) -> bool:

@@ -6,7 +6,7 @@ count in tests/workers/training/test_costs_against_torch.py.
 
 from math import isqrt
 
-from nas_service.domain.architecture import Architecture, Norm, TaskShape, WIn, WOut
+from nas_service.domain.architecture import Activation, Architecture, Norm, TaskShape, WIn, WOut
 from nas_service.domain.values import Value
 
 BYTES_PER_WEIGHT = 4  # networks are stored in float32
@@ -39,7 +39,8 @@ def known_costs(architecture: Architecture, task: TaskShape) -> Costs:
     """
     architecture.check_fits(task)
     d_z, d_x, d_y = architecture.d_z, task.d_x, task.d_y
-    blocks = 2 * architecture.depth * d_z * architecture.d_h
+    maps = 3 if architecture.activation is Activation.SWIGLU else 2  # between d_z and d_h, in each block
+    blocks = maps * architecture.depth * d_z * architecture.d_h
     w_in = _w_in_weights(architecture.w_in, d_x, d_z)
     w_in_trained = w_in if architecture.w_in.is_trained else 0
     w_in_macs = d_z * non_zeros_per_row(d_x) if architecture.w_in is WIn.FIXED_SPARSE else w_in

@@ -13,8 +13,9 @@ from nas_service.database.events import append_events, lock_search
 from nas_service.database.trials import insert_imported, trials_that_train
 from nas_service.domain.architecture import Architecture, IllegalArchitecture
 from nas_service.domain.costs import Costs
+from nas_service.domain.faults import Fault
 from nas_service.domain.records import StoredSearch
-from nas_service.domain.search import Fault, Search
+from nas_service.domain.search import Search
 from nas_service.domain.states import SearchState
 from nas_service.domain.trial import Trial, key_in_arm, objective_values
 from nas_service.lifecycle.control import require_search

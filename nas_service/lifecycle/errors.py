@@ -9,7 +9,7 @@ LifecycleError
 
 from collections.abc import Sequence
 
-from nas_service.domain.search import Fault
+from nas_service.domain.faults import Fault
 
 
 class LifecycleError(Exception):

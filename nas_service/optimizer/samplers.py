@@ -2,18 +2,24 @@
 
 import hashlib
 import warnings
+from collections.abc import Callable, Sequence
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
-from nas_service.domain.search import SamplerName, Search
+from nas_service.domain.costs import Costs
+from nas_service.domain.objectives import Objective
+from nas_service.domain.search import OptunaSampler, Search
+from nas_service.optimizer.frontier import Fits, FrontierSampler
+from nas_service.optimizer.space import Params, Space
+from nas_service.optimizer.stand_ins import on_axis
 
 # Optuna's 50 would leave a budget of 40 trials wholly random; with 20, half of such a budget is bred from the other
 # half, and a generation still spreads over a front of two or three objectives.
 POPULATION = 20
 
 
-def optunas_sampler(name: SamplerName, seed: int) -> BaseSampler:
+def optunas_sampler(name: OptunaSampler, seed: int) -> BaseSampler:
     """A fresh sampler that comes with Optuna; the seed is a whole number below 2**32."""
     match name:
         case "tpe":
@@ -32,8 +38,43 @@ def optunas_sampler(name: SamplerName, seed: int) -> BaseSampler:
             return GPSampler(seed=seed, warn_independent_sampling=False)
         case "random":
             return RandomSampler(seed=seed)
-        case "frontier":
-            raise ValueError("the frontier sampler is made by the arm's study, which knows the costs")
+
+
+def frontier_sampler(
+    objectives: Sequence[Objective],
+    reference: Sequence[float | None],
+    space: Space,
+    costs_of: Callable[[Params], Costs | None],
+    constraints: dict[str, Callable[[Params], float]],
+    seed: int,
+    fits: Fits,
+) -> FrontierSampler:
+    """A fresh sampler that knows the costs of an arm's architectures.
+
+    Args:
+        objectives: of the search.
+        reference: the worst value that counts of each, in its own unit; None where it is not known.
+        space: the arm's.
+        costs_of: the known costs of parameters; those of legal ones are asked for.
+        constraints: how far parameters are from what is allowed, by the name that trials carry.
+        seed: a whole number below 2**32.
+        fits: hyperparameters found before.
+    """
+
+    def cost_of(objective: Objective) -> Callable[[Params], float]:
+        return lambda params: on_axis(objective, float(getattr(costs_of(params), objective.name)))
+
+    return FrontierSampler(
+        {index: cost_of(objective) for index, objective in enumerate(objectives) if objective.is_known},
+        reference_point=[
+            None if worst is None else on_axis(objective, worst)
+            for objective, worst in zip(objectives, reference, strict=True)
+        ],
+        search_space=space.distributions,
+        constraints=constraints,
+        seed=seed,
+        fits=fits,
+    )
 
 
 def seed_of(search: Search, arm: str, number: int, purpose: str) -> int:

@@ -5,7 +5,7 @@ what was told about them and on their attributes; so a study rebuilt from any be
 that were running then shown as running, asks what was asked then. No database, no clock, no threads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -17,14 +17,13 @@ from optuna.trial import TrialState, create_trial
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.costs import Costs
-from nas_service.domain.objectives import Objective
-from nas_service.domain.search import Search
+from nas_service.domain.search import SamplerName, Search
 from nas_service.domain.trial import Ask, DrawnOrigin, LearningRates, Origin, Proposal, duplicate_key
 from nas_service.optimizer.fallback import draw_legal
-from nas_service.optimizer.frontier import STANDARD_ERRORS, Fits, FrontierSampler
+from nas_service.optimizer.frontier import STANDARD_ERRORS, Fits
 from nas_service.optimizer.legality import Verdict, judge
 from nas_service.optimizer.records import End, Outcome, Proposals, Record, finite
-from nas_service.optimizer.samplers import is_random, optunas_sampler, seed_of
+from nas_service.optimizer.samplers import frontier_sampler, is_random, optunas_sampler, seed_of
 from nas_service.optimizer.space import Candidate, Params, Space, three_digits
 from nas_service.optimizer.stand_ins import StandIns, error_on_axis, on_axis
 
@@ -139,7 +138,7 @@ class ArmStudy:
         if origin is None:
             origin = "random" if is_random(self.search, self.arm_name, number) else "sampler"
         self._refresh_refused()
-        self._study.sampler = self._sampler(origin)
+        self._study.sampler = self._sampler("random" if origin == "random" else self.search.sampler, "ask")
         caches = self._caches()
         trial = self._study.ask(self._space.distributions)
         candidate = self._space.decode(trial.params)
@@ -275,41 +274,27 @@ class ArmStudy:
 
     def _join_generation(self, number: int) -> None:
         """Let a trial that no genetic sampler drew be a parent: they breed only from trials that have a generation."""
-        if self.search.sampler == "frontier":
-            return
-        sampler = optunas_sampler(self.search.sampler, self._seed("generation"))
+        sampler = self._sampler(self.search.sampler, "generation")
         if isinstance(sampler, BaseGASampler):
             generation = sampler.get_trial_generation(self._study, self._storage.get_trial(number))
             # Optuna would find the parents when it next needs them, generation within generation: thousands of trials
             # without a cache end in a RecursionError.
             sampler.get_parent_population(self._study, generation)
 
-    def _sampler(self, origin: DrawnOrigin) -> BaseSampler:
+    def _sampler(self, name: SamplerName, purpose: str) -> BaseSampler:
         """A fresh one: only history is remembered."""
-        if origin == "random" or self.search.sampler != "frontier":
-            return optunas_sampler("random" if origin == "random" else self.search.sampler, self._seed("ask"))
-        objectives = self.search.objectives
-        reference = self.search.reference_point(self.trivial)
-        return FrontierSampler(
-            {index: self._cost_of(objective) for index, objective in enumerate(objectives) if objective.is_known},
-            reference_point=[
-                None if worst is None else on_axis(objective, worst)
-                for objective, worst in zip(objectives, reference, strict=True)
-            ],
-            search_space=self._space.distributions,
-            constraints={CONSTRAINT: lambda params: self._judge(self._space.decode(params)).distance},
-            seed=self._seed("ask"),
-            fits=self._fits,
+        seed = self._seed(purpose)
+        if name != "frontier":
+            return optunas_sampler(name, seed)
+        return frontier_sampler(
+            self.search.objectives,
+            self.search.reference_point(self.trivial),
+            self._space,
+            lambda params: self._judge_sizes(self._space.decode(params)[:3]).costs,
+            {CONSTRAINT: lambda params: self._judge(self._space.decode(params)).distance},
+            seed,
+            self._fits,
         )
-
-    def _cost_of(self, objective: Objective) -> Callable[[Params], float]:
-        """A known cost of legal parameters, as the study is told it."""
-
-        def cost(params: Params) -> float:
-            costs = self._judge_sizes(self._space.decode(params)[:3]).costs
-            return on_axis(objective, float(getattr(costs, objective.name)))
-
-        return cost
 
     def _attributes(self, outcome: Outcome) -> dict[str, Any]:
         """What a trial carries beside its values: their standard errors as told, where any is known."""

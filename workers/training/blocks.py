@@ -1,11 +1,12 @@
-"""The residual block z + s W2 act(W1 norm(z)); an hourglass where d_h < d_z, a conventional one where d_h > d_z.
+"""The branch of a block, s W2 act(W1 norm(z)): an hourglass's where d_h < d_z, a conventional one's where d_h > d_z.
 
 Norms have no weights and linear maps no biases, so that W1 and W2 are all that is trained. R replicates are computed at
 once, each with weights and statistics of its own. Gradients are written out by hand: autograd would allocate each
 anew at every step and cast more often. z stays in float32; weights may be bfloat16, and what they multiply is then
-rounded to it. Leaves out the norms (`norms.py`) and the projections (`network.py`).
+rounded to it. Leaves out how branches are joined (`wirings.py`), norms (`norms.py`) and projections (`network.py`).
 
-R: replicates, B: batch, d_z: skip width, d_h: inner width; dx is the loss's gradient with respect to x.
+R: replicates, B: batch, d_z: skip width, d_h: inner width, d_i: width of W1 z (d_h, for swiglu 2 d_h); dx is the loss's
+gradient with respect to x.
 """
 
 from collections.abc import Sequence
@@ -57,53 +58,58 @@ def write_weight_gradient(weight: Tensor, dy: Tensor, x: Tensor, *, add: bool = 
         torch.bmm(rows, columns, out=weight.grad)
 
 
-class Kept(NamedTuple):
-    """What a block needs to go backwards."""
+class KeptOfFirst(NamedTuple):
+    """What the first half of a block needs to go backwards."""
 
     norm: tuple[Tensor, ...]  # of its norm
     normalised: Tensor  # (R, B, d_z), as W1 multiplies it
-    inner: Tensor  # (R, B, d_h) before the activation; relu overwrites it
+
+
+class KeptOfSecond(NamedTuple):
+    """What the second half of a block needs to go backwards."""
+
+    inner: Tensor  # (R, B, d_i) before the activation; relu overwrites it
     active: Tensor  # (R, B, d_h) after it
 
 
 class Block(nn.Module):
-    """One residual block of an architecture; input and output are (R, B, d_z)."""
+    """Norm, W1, activation and W2 of one block, in two halves that meet at the inner width."""
 
     def __init__(self, architecture: Architecture, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
+        gates = 2 if architecture.activation is Activation.SWIGLU else 1
         self.norm = make_norm(architecture.norm, len(generators), architecture.d_z)
-        self.w1 = linear_weight(architecture.d_z, architecture.d_h, generators)
+        self.w1 = linear_weight(architecture.d_z, gates * architecture.d_h, generators)
         self.w2 = linear_weight(architecture.d_h, architecture.d_z, generators)
         self.activation = architecture.activation
         self.scale = branch_scale(architecture)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Add the branch to z (R, B, d_z)."""
-        return self.compute(z)[0]
-
-    def compute(self, z: Tensor) -> tuple[Tensor, Kept]:
-        """Add the branch to z (R, B, d_z), and keep what `backward` needs."""
+    def first(self, z: Tensor) -> tuple[Tensor, KeptOfFirst]:
+        """W1 norm(z) of z (R, B, d_z): (R, B, d_i) in the precision of the weights."""
         normalised, of_norm = self.norm.compute(z)
         normalised = normalised.to(self.w1.dtype)  # (R, B, d_z)
-        inner = linear(normalised, self.w1)  # (R, B, d_h)
-        active = activate(self.activation, inner)  # (R, B, d_h)
-        branch = linear(active, self.w2).float()  # (R, B, d_z)
-        return torch.add(z, branch, alpha=self.scale), Kept(of_norm, normalised, inner, active)
+        return linear(normalised, self.w1), KeptOfFirst(of_norm, normalised)
 
-    def backward(self, dz: Tensor, kept: Kept) -> Tensor:
-        """Write the gradients of W1 and W2; turn that of the block's output into that of its input, in place."""
-        scaled = dz if self.scale == 1 else dz * self.scale
-        d_branch = scaled.to(self.w2.dtype)  # (R, B, d_z)
-        write_weight_gradient(self.w2, d_branch, kept.active)
-        d_active = input_gradient(d_branch, self.w2)  # (R, B, d_h)
-        d_inner = activation_gradient(self.activation, d_active, kept)  # (R, B, d_h)
+    def second(self, inner: Tensor) -> tuple[Tensor, KeptOfSecond]:
+        """W2 act(inner) of inner (R, B, d_i), which may be overwritten: (R, B, d_z) in float32."""
+        active = activate(self.activation, inner)  # (R, B, d_h)
+        return linear(active, self.w2).float(), KeptOfSecond(inner, active)
+
+    def second_backward(self, dy: Tensor, kept: KeptOfSecond) -> Tensor:
+        """The gradient (R, B, d_i) of the second half's input for that of its output; writes that of W2."""
+        dy = dy.to(self.w2.dtype)  # (R, B, d_z)
+        write_weight_gradient(self.w2, dy, kept.active)
+        return activation_gradient(self.activation, input_gradient(dy, self.w2), kept)
+
+    def first_backward(self, d_inner: Tensor, kept: KeptOfFirst) -> Tensor:
+        """The gradient (R, B, d_z) of the first half's input for that of its output; writes that of W1."""
+        d_inner = d_inner.to(self.w1.dtype)  # (R, B, d_i)
         write_weight_gradient(self.w1, d_inner, kept.normalised)
-        d_normalised = input_gradient(d_inner, self.w1).float()  # (R, B, d_z)
-        return dz.add_(self.norm.backward(d_normalised, kept.norm))
+        return self.norm.backward(input_gradient(d_inner, self.w1).float(), kept.norm)
 
 
 def activate(activation: Activation, inner: Tensor) -> Tensor:
-    """The elementwise function inside a block; relu in place, since its result says all that its gradient needs."""
+    """The function inside a block, of (R, B, d_i); relu in place, since its result says all that its gradient needs."""
     match activation:
         case Activation.RELU:
             return inner.relu_()
@@ -111,10 +117,13 @@ def activate(activation: Activation, inner: Tensor) -> Tensor:
             return F.gelu(inner)
         case Activation.SILU:
             return F.silu(inner)
+        case Activation.SWIGLU:
+            gate, value = inner.chunk(2, dim=2)
+            return F.silu(gate) * value
 
 
-def activation_gradient(activation: Activation, d_active: Tensor, kept: Kept) -> Tensor:
-    """Its gradient with respect to what it was applied to."""
+def activation_gradient(activation: Activation, d_active: Tensor, kept: KeptOfSecond) -> Tensor:
+    """Its gradient (R, B, d_i) with respect to what it was applied to, for d_active (R, B, d_h)."""
     d_inner: Tensor
     match activation:
         case Activation.RELU:
@@ -123,6 +132,9 @@ def activation_gradient(activation: Activation, d_active: Tensor, kept: Kept) ->
             d_inner = aten.gelu_backward(d_active, kept.inner)
         case Activation.SILU:
             d_inner = aten.silu_backward(d_active, kept.inner)
+        case Activation.SWIGLU:
+            gate, value = kept.inner.chunk(2, dim=2)
+            d_inner = torch.cat([aten.silu_backward(d_active * value, gate), d_active * F.silu(gate)], dim=2)
     return d_inner
 
 

@@ -166,6 +166,6 @@ def _kept_per_row(architecture: Architecture, shape: TaskShape, precision: str) 
     low = 0.5 if precision == "bf16" else 1.0  # matrices multiply rounded copies
     # what the norm keeps, what W1 multiplies, h after the activation and, but for relu, before it
     norm = 0.0 if architecture.norm is Norm.NONE else 1.0
-    inner = low if architecture.activation is Activation.RELU else 2 * low
+    inner = {Activation.RELU: low, Activation.SWIGLU: 3 * low}.get(architecture.activation, 2 * low)
     ends = 2 * shape.d_x + 6 * shape.d_y + 4 * d_z  # the batch, the loss, the gradients of the block in turn
     return architecture.depth * (d_z * (norm + low) + d_h * inner) + ends

@@ -1,11 +1,12 @@
 """The network of an architecture as a torch module: projection, blocks, projection, sigmoid.
 
-    z_0 = W_in x        z_{i+1} = block_i(z_i)        y = sigmoid(W_out z_depth)
+    z_0 = W_in x        z_depth = blocks(z_0)        y = sigmoid(W_out z_depth)
 
 x: (R, B, d_x), z: (R, B, d_z), y: (R, B, d_y), R replicates with weights of their own, computed at once; dz is the
 loss's gradient with respect to z. Source: arXiv 2510.01796.
 
-Leaves out the blocks (`blocks.py`), training (`train.py`) and files (`network_file.py`).
+Leaves out the blocks (`blocks.py`) and how they are joined (`wirings.py`), training (`train.py`) and files
+(`network_file.py`).
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas_service.domain.architecture import Architecture, TaskShape, WIn, WOut
-from workers.training.blocks import Block, Kept, input_gradient, linear, linear_weight, write_weight_gradient
+from workers.training.blocks import Block, input_gradient, linear, linear_weight, write_weight_gradient
 from workers.training.projection import draw_projection, projection_hash
+from workers.training.wirings import Kept, back_through, through
 
 
 class Network(nn.Module):
@@ -60,11 +62,20 @@ class Network(nn.Module):
         if x.dim() == 2:
             alone: Tensor = self(x[None])[0]
             return alone
-        # The skip stays in float32: rounding it to bfloat16 at every block would lose small branches.
-        z = self._enter(x).float()  # (R, B, d_z)
-        for block in self.blocks:
-            z = block(z)  # (R, B, d_z)
+        return self.with_blocks(x, self.joined_blocks())
+
+    def with_blocks(self, x: Tensor, blocks: Sequence[Block]) -> Tensor:
+        """Map x (R, B, d_x) to y (R, B, d_y) through some of the blocks alone, as if the others were not there."""
+        z = through(self.architecture.wiring, blocks, self.lifted(x))  # (R, B, d_z)
         return torch.sigmoid(self._leave(z).float())  # (R, B, d_y)
+
+    def lifted(self, x: Tensor) -> Tensor:
+        """z_0 (R, B, d_z) of x (R, B, d_x), in float32."""
+        return self._enter(x).float()
+
+    def joined_blocks(self) -> list[Block]:
+        """The blocks in order."""
+        return [block for block in self.blocks if isinstance(block, Block)]
 
     @torch.no_grad()
     def backpropagate(self, x: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
@@ -78,19 +89,14 @@ class Network(nn.Module):
         Returns:
             `share` times each replicate's mean squared error (R,): of their sum each has its own gradient.
         """
-        z = self._enter(x).float()  # (R, B, d_z)
-        every_kept: list[Kept] = []
-        for block in self._blocks():
-            z, kept = block.compute(z)  # (R, B, d_z)
-            every_kept.append(kept)
+        wiring, kept = self.architecture.wiring, list[Kept]()
+        z = through(wiring, self.joined_blocks(), self.lifted(x), kept)  # (R, B, d_z)
         y = torch.sigmoid(self._leave(z).float())  # (R, B, d_y)
         error = y - targets  # (R, B, d_y)
         losses = error.square().mean(dim=(1, 2)).mul_(share)  # (R,)
         dy = error.mul_(2 * share / error[0].numel())  # (R, B, d_y)
         dz = self._leave_backward(torch.ops.aten.sigmoid_backward(dy, y), z)  # (R, B, d_z)
-        for block in reversed(self._blocks()):
-            dz = block.backward(dz, every_kept.pop())  # (R, B, d_z)
-        self._enter_backward(dz, x)
+        self._enter_backward(back_through(wiring, self.joined_blocks(), dz, kept), x)
         return losses
 
     def replicate(self, number: int) -> "Network":
@@ -102,9 +108,6 @@ class Network(nn.Module):
     def fixed_projections(self) -> Tensor | None:
         """The frozen W_in as drawn (see `projection.draw_projection`), (R, ., d_x); None when W_in is not random."""
         return self.w_in if self.architecture.w_in.is_fixed_random else None
-
-    def _blocks(self) -> list[Block]:
-        return [block for block in self.blocks if isinstance(block, Block)]
 
     def _make_w_in(self, generators: Sequence[torch.Generator]) -> None:
         kind, d_x, d_z = self.architecture.w_in, self.shape.d_x, self.architecture.d_z

@@ -99,6 +99,8 @@ class Belief:
     def believe(self, features: Floats) -> Floats:
         """Take the expected values at (q, D) as observed from now on, and give them (q,)."""
         values = self.mean(features)
+        if not len(values):
+            return values  # what was learned stays as it is
         held = self._observed
         self._observed = Observations(
             np.vstack([held.features, features]),

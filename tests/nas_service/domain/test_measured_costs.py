@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from nas_service.domain.devices import names_of
+from nas_service.domain.faults import Fault, faults_of
 from nas_service.domain.objectives import MEASURED_COSTS, Objective
-from nas_service.domain.search import Fault, Search, faults_of
+from nas_service.domain.search import Search
 from nas_service.domain.trial import objective_values
 from tests.builders import ARMS, a_search, a_search_file, a_trial, an_architecture
 

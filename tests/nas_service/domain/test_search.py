@@ -5,8 +5,9 @@ import yaml
 from pydantic import ValidationError
 
 from nas_service.domain.costs import known_costs
+from nas_service.domain.faults import Fault, faults_of
 from nas_service.domain.objectives import Objective
-from nas_service.domain.search import Fault, Limits, Search, faults_of, train_flops_per_epoch
+from nas_service.domain.search import Limits, Search, train_flops_per_epoch
 from tests.builders import ARMS, a_search, a_search_file, an_architecture
 
 # The example of the documentation, word by word but for the sampler.

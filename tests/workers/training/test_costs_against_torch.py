@@ -13,8 +13,10 @@ from nas_service.domain.architecture import (
     Norm,
     TaskShape,
     WIn,
+    Wiring,
     WOut,
     projection_fault,
+    wiring_fault,
 )
 from nas_service.domain.costs import known_costs
 from workers.training.network import Network
@@ -29,8 +31,8 @@ def networks(draw: st.DrawFn) -> tuple[Architecture, TaskShape]:
     family = draw(st.sampled_from(Family))
     d_h = draw(st.integers(1, d_z - 1) if family is Family.HOURGLASS else st.integers(d_z + 1, 2 * d_z))
     w_in, w_out = draw(st.sampled_from(WIn)), draw(st.sampled_from(WOut))
-    shape = TaskShape(d_x=d_x, d_y=d_y)
-    assume(projection_fault(w_in, w_out, d_z, shape) is None)
+    shape, wiring = TaskShape(d_x=d_x, d_y=d_y), draw(st.sampled_from(Wiring))
+    assume(projection_fault(w_in, w_out, d_z, shape) is None and wiring_fault(wiring, family) is None)
     architecture = Architecture(
         family=family,
         d_z=d_z,
@@ -41,6 +43,7 @@ def networks(draw: st.DrawFn) -> tuple[Architecture, TaskShape]:
         norm=draw(st.sampled_from(Norm)),
         activation=draw(st.sampled_from(Activation)),
         branch_scale=draw(st.sampled_from(BranchScale)),
+        wiring=wiring,
     )
     return architecture, shape
 

@@ -122,7 +122,12 @@ def gradients_of_autograd(network: Network, x: torch.Tensor, targets: torch.Tens
     "changes",
     [
         *({"norm": norm} for norm in ("batch", "layer", "rms", "none")),
-        *({"activation": activation} for activation in ("relu", "gelu", "silu")),
+        *({"activation": activation} for activation in ("relu", "gelu", "silu", "swiglu")),
+        *(
+            {"wiring": wiring, "branch_scale": scale, "activation": activation}
+            for wiring in ("parallel_shallow", "skip_narrow", "no_skip")
+            for scale, activation in (("1", "relu"), ("1/sqrt(depth)", "swiglu"))
+        ),
         {"branch_scale": "1/sqrt(depth)"},
         *({"w_in": w_in} for w_in in ("identity_init", "identity", "fixed_sparse", "fixed_identity_padded")),
         *({"w_in": w_in, "w_out": "tied"} for w_in in ("learned", "fixed_uniform", "fixed_identity_padded")),
