@@ -13,6 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from api import pages
 from api.away import AWAY, add_away_handler
 from api.bell import Bell
+from api.dependencies import turns_of
 from api.errors import add_error_handlers
 from api.guard import LoopbackGuard
 from api.routes import events, leases, searches, trials, workers
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.bell = Bell(database, settings.poll_seconds)
+        app.state.turns = asyncio.Semaphore(turns_of(settings))
         ringing = asyncio.create_task(app.state.bell.run())
         yield
         ringing.cancel()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.faults import Fault
@@ -19,8 +19,15 @@ from nas_service.domain.values import Value
 Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=4000)]
-# a number is neither text nor true, as the schema says
-Whole = Annotated[int, Strict()]
+
+
+def _without_fraction(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# A number is neither text nor true, and 3.0 is a whole one, as the schema says.
+Whole = Annotated[int, Strict(), BeforeValidator(_without_fraction)]
+Memory = Annotated[int, Strict(), Field(ge=0, lt=2**53), BeforeValidator(_without_fraction)]  # in bytes
 Number = Annotated[float, Strict()]
 Metrics = dict[Annotated[str, Field(max_length=64)], Number]
 # a number that is none reaches the verb, which names it together with all other faults
@@ -99,9 +106,9 @@ class Enqueue(Sent):
     """An architecture to train next in an arm, outside of what the sampler proposes."""
 
     arm: Name
-    d_z: int = Field(ge=1, le=1_000_000)
-    d_h: int = Field(ge=1, le=1_000_000)
-    depth: int = Field(ge=1, le=1_000)
+    d_z: Whole = Field(ge=1, le=1_000_000)
+    d_h: Whole = Field(ge=1, le=1_000_000)
+    depth: Whole = Field(ge=1, le=1_000)
     lr: float | None = Field(default=None, gt=0, le=10, description="leave it out where the arm fixes it")
 
 
@@ -121,8 +128,8 @@ class WorkerInfo(Sent):
     id: Name
     name: Annotated[str, Field(min_length=1, max_length=200)]
     device: Annotated[str, Field(max_length=200)]
-    memory_bytes: int | None = Field(default=None, ge=0, lt=2**63)  # free on the device, and promised to no trial
-    slots: int = Field(default=1, ge=1, le=1000)  # trials that it trains at once
+    memory_bytes: Memory | None = None  # free on the device, and promised to no trial
+    slots: Whole = Field(default=1, ge=1, le=1000)  # trials that it trains at once
     labels: dict[Name, Annotated[str, Field(max_length=200)]] = Field(default={}, max_length=20)
     version: Annotated[str, Field(max_length=40)]
     datasets: dict[Annotated[str, Field(max_length=500)], Sha256 | None] = Field(max_length=1000)
@@ -168,8 +175,8 @@ class Lease(Value):
 class EpochReport(Sent):
     """The metrics of one epoch of one of the trial's networks."""
 
-    training: int = Field(ge=0, lt=100_000)  # which of the trial's networks: learning rates times replicates
-    epoch: int = Field(ge=1, le=1_000_000)  # epochs finished
+    training: Whole = Field(ge=0, lt=100_000)  # which of the trial's networks: learning rates times replicates
+    epoch: Whole = Field(ge=1, le=1_000_000)  # epochs finished
     metrics: Metrics = Field(max_length=50)
 
 
@@ -184,7 +191,7 @@ class Curves(Value):
 class Report(Sent):
     """Heartbeat and news of a running trial."""
 
-    step: int = Field(ge=0, lt=2**62)  # optimizer steps done; standing still for long means stalled
+    step: Whole = Field(ge=0, lt=2**53)  # optimizer steps done; standing still for long means stalled
     reports: list[EpochReport] = Field(default=[], max_length=10_000)
 
 
@@ -198,12 +205,12 @@ class ReportAnswer(Value):
 class ReplicateResult(Sent):
     """One trained network of the trial."""
 
-    run: int = Field(ge=0)  # from 0 over learning rates, then replicates
-    replicate: int = Field(ge=0)
-    seed: int
+    run: Whole = Field(ge=0)  # from 0 over learning rates, then replicates
+    replicate: Whole = Field(ge=0)
+    seed: Whole
     lr: float
     metrics: dict[Literal["eval", "test"], Metrics] | None  # None when it diverged
-    diverged_at_epoch: int | None
+    diverged_at_epoch: Whole | None
 
 
 class Result(Value):

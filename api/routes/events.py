@@ -19,8 +19,8 @@ from nas_service.lifecycle.errors import NotFound
 
 router = APIRouter(tags=["events"])
 
-EventNumber = Annotated[int, Query(ge=0, lt=2**63, description="start behind this event; default: from the first")]
-LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**63)]  # a header cannot be null: 0 is no event
+EventNumber = Annotated[int, Query(ge=0, lt=2**53, description="start behind this event; default: from the first")]
+LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**53)]  # a header cannot be null: 0 is no event
 PATIENCE_SECONDS = 15.0  # a stream looks by itself this often
 
 

@@ -87,19 +87,29 @@ def configuration(ids: dict[str, list[object]], examples: int, steps: int) -> st
 
 
 @pytest.mark.parametrize(
-    ("examples", "steps", "least"),
-    [(4, 4, 300), pytest.param(150, 100, 5000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+    ("phases", "examples", "steps", "least"),
+    [
+        pytest.param("fuzzing,stateful", 6, 6, 200, id="some"),
+        pytest.param(
+            "examples,coverage,fuzzing,stateful",
+            60,
+            60,
+            5000,
+            id="many",
+            marks=[pytest.mark.slow, pytest.mark.timeout(1800)],
+        ),
+    ],
 )
 def test_no_call_contradicts_the_openapi_document(
-    each_database: Database, tmp_path: Path, examples: int, steps: int, least: int
+    postgres_database: Database, tmp_path: Path, phases: str, examples: int, steps: int, least: int
 ) -> None:
     file = tmp_path / "schemathesis.toml"
-    file.write_text(configuration(seeded(each_database, tmp_path), examples, steps))
+    file.write_text(configuration(seeded(postgres_database, tmp_path), examples, steps))
     hooks = {"SCHEMATHESIS_HOOKS": "tests.api.contract_hooks"}
-    with served_on(each_database.url, tmp_path) as url:
+    with served_on(postgres_database.url, tmp_path) as url:
         command = [*SCHEMATHESIS, "--config-file", str(file), "run", f"{url}/openapi.json", "--checks", "all"]
         run = subprocess.run(
-            [*command, "--seed", "1", "--no-color"],
+            [*command, "--phases", phases, "--seed", "1", "--no-color"],
             capture_output=True,
             text=True,
             check=False,
