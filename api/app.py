@@ -9,14 +9,16 @@ from importlib.metadata import version
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import JSONResponse
 
-from api import pages
+from api import login, pages
+from api.auth import Authentication
 from api.away import AWAY, add_away_handler
 from api.bell import Bell
 from api.dependencies import turns_of
-from api.errors import add_error_handlers
-from api.guard import LoopbackGuard
-from api.routes import events, leases, searches, trials, workers
+from api.errors import NOT_ALLOWED, add_error_handlers
+from api.routes import events, leases, people, searches, trials, workers
+from api.rules import any_key, public, require_rules
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.settings import Settings
@@ -32,8 +34,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the application on the settings' database, which is at this version's schema."""
+def create_app(settings: Settings, own_key: str | None = None) -> FastAPI:
+    """Build the application on the settings' database, which is at this version's schema.
+
+    Args:
+        settings: of this installation.
+        own_key: what the workers that this service starts itself send as their key.
+    """
     database = Database.of(settings)
 
     @asynccontextmanager
@@ -52,32 +59,40 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("hourglass-nas"),
         description="Searches hourglass network shapes and serves their Pareto fronts.",
         lifespan=lifespan,
-        docs_url=None,  # the page would load scripts from another host; the document itself is at /openapi.json
+        openapi_url=None,  # served below, to callers with a key
+        docs_url=None,  # the page would load scripts from another host
         redoc_url=None,
     )
     app.state.settings = settings
     app.state.database = database
     app.state.store = ArtifactStore(settings.url_of_artifacts)
     app.add_middleware(GZipMiddleware, minimum_size=2000)
-    app.add_middleware(LoopbackGuard)
+    app.add_middleware(Authentication, database=database, own_key=own_key)
     add_error_handlers(app)
     add_away_handler(app)
-    rest = APIRouter(prefix="/api/v1", responses=AWAY)
-    for part in (searches, trials, events, leases, workers):
+    login.lead_to_login(app)
+    rest = APIRouter(prefix="/api/v1", responses=NOT_ALLOWED | AWAY)
+    for part in (searches, trials, events, leases, workers, people):
         rest.include_router(part.router)
     app.include_router(rest)
     app.include_router(pages.router)
+    app.include_router(login.router)
     app.mount("/static", pages.static_files, name="static")
 
-    @app.get("/healthz", tags=["operators"])
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[any_key])
+    def openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    @app.get("/healthz", tags=["operators"], dependencies=[public])
     async def healthz() -> dict[str, str]:
         """Answer as long as the process lives."""
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["operators"], responses=AWAY)
+    @app.get("/readyz", tags=["operators"], responses=AWAY, dependencies=[public])
     def readyz() -> dict[str, str]:
         """Answer 200 while the database answers, so that calls can be served; else 503."""
         database.require_reachable()
         return {"status": "ok"}
 
+    require_rules(app)
     return app

@@ -10,13 +10,29 @@ from starlette.exceptions import HTTPException
 
 from nas_service.artifacts import BrokenArtifact
 from nas_service.domain.faults import Fault, faults_of_errors
-from nas_service.lifecycle.errors import Conflict, LeaseLost, LifecycleError, NotFound, Unsuitable
+from nas_service.lifecycle.errors import (
+    Conflict,
+    Forbidden,
+    LeaseLost,
+    LifecycleError,
+    NotFound,
+    NotSignedIn,
+    Unsuitable,
+)
 from nas_service.messages import Problem
 
-_STATUS: dict[type[Exception], int] = {NotFound: 404, Conflict: 409, LeaseLost: 410, Unsuitable: 422}
+_STATUS: dict[type[Exception], int] = {
+    NotSignedIn: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    LeaseLost: 410,
+    Unsuitable: 422,
+}
 Responses = dict[int | str, dict[str, Any]]
 MAX_SHOWN = 1000  # characters of a faulty value
 
+NOT_ALLOWED: Responses = {401: {"model": Problem}, 403: {"model": Problem}}
 NOT_FOUND: Responses = {404: {"model": Problem}}
 CONFLICT: Responses = {404: {"model": Problem}, 409: {"model": Problem}}
 LEASE_LOST: Responses = {409: {"model": Problem}, 410: {"model": Problem}}
@@ -28,7 +44,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(LifecycleError)
     async def _lifecycle(_request: Request, error: LifecycleError) -> Response:
-        return problem(_STATUS[type(error)], str(error), error.faults if isinstance(error, Unsuitable) else None)
+        return problem_of(error)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
@@ -51,6 +67,14 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _ours(_request: Request, _error: Exception) -> Response:  # what happened stands in the log
         return problem(500, "the server failed at this; its log says why")
+
+
+def problem_of(error: LifecycleError) -> Response:
+    """The response of what a verb refuses."""
+    response = problem(_STATUS[type(error)], str(error), error.faults if isinstance(error, Unsuitable) else None)
+    if isinstance(error, NotSignedIn):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 def problem(status: int, message: str, faults: list[Fault] | None = None) -> Response:

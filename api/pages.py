@@ -21,6 +21,7 @@ from starlette.types import Scope
 
 from api.dependencies import Reading, Shortage
 from api.paging import IdCursor, page_of
+from api.rules import PageLooker, public
 from nas_service.analysis.charts import TITLES, arm_colours
 from nas_service.analysis.fronts import fronts_of_search
 from nas_service.database import Connection
@@ -28,10 +29,11 @@ from nas_service.database.searches import newest_searches
 from nas_service.database.trials import front_trials, newest_trials
 from nas_service.database.workers import newest_workers
 from nas_service.domain.records import StoredSearch
+from nas_service.domain.roles import ANYBODY_HERE, Caller
 from nas_service.domain.search import Search
 from nas_service.domain.states import SEARCH_TRANSITIONS, SearchState, TrialState
 from nas_service.domain.trial import Trial
-from nas_service.lifecycle.control import require_search
+from nas_service.lifecycle.access import visible_search
 from nas_service.lifecycle.errors import NotFound
 from nas_service.lifecycle.overview import detail_of
 from nas_service.messages import ArmProgress, FrontPart, SearchDetail
@@ -48,7 +50,7 @@ HEADERS = {
     ),
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with `no-referrer` a browser would send a form with `Origin: null`
 }
 
 router = APIRouter(include_in_schema=False)
@@ -92,21 +94,24 @@ class ArmView:
 
 
 @router.get("/")
-def index(request: Request, connection: Reading, shortage: Shortage, cursor: IdCursor = None) -> Response:
+def index(
+    request: Request, caller: PageLooker, connection: Reading, shortage: Shortage, cursor: IdCursor = None
+) -> Response:
     """List the searches, newest first."""
-    stored = newest_searches(connection, SEARCHES_PER_PAGE + 1, cursor)
+    stored = newest_searches(connection, SEARCHES_PER_PAGE + 1, cursor, caller)
     page = page_of(stored, SEARCHES_PER_PAGE, lambda search: search.id)
     rows = []
     for search in page.items:
         detail = detail_of(connection, search, shortage)
         rows.append({"search": detail, "done": sum(_done(detail, arm) for arm in detail.arms)})
-    return _page(request, "index.html", rows=rows, next_cursor=page.next_cursor, is_first=cursor is None)
+    return render(request, "index.html", rows=rows, next_cursor=page.next_cursor, is_first=cursor is None)
 
 
 @router.get("/searches/{search_id}")
 def search_page(
     request: Request,
     search_id: str,
+    caller: PageLooker,
     connection: Reading,
     shortage: Shortage,
     cursor: IdCursor = None,
@@ -115,18 +120,18 @@ def search_page(
 ) -> Response:
     """Show a search: where it stands, its Pareto plot, its trials."""
     try:
-        search = _search(connection, search_id)
+        search = _search(connection, caller, search_id)
     except NotFound as error:
-        return _page(request, "not_found.html", status_code=404, message=str(error))
+        return render(request, "not_found.html", status_code=404, message=str(error))
     detail = detail_of(connection, search, shortage)
     trials = newest_trials(connection, search.id, TRIALS_PER_PAGE + 1, cursor, arm or None, state or None)
     page = page_of(trials, TRIALS_PER_PAGE, lambda trial: trial.id)
-    return _page(
+    return render(
         request,
         "search.html",
         search=detail,
         arms=_arm_views(connection, search, detail),
-        steps=_steps(search.state),
+        steps=_steps(search, caller),
         trials=page.items,
         next_cursor=page.next_cursor,
         cursor=cursor,
@@ -139,7 +144,7 @@ def search_page(
     )
 
 
-@router.get(PLOTLY_PATH)
+@router.get(PLOTLY_PATH, dependencies=[public])
 def plotly_js(request: Request) -> Response:
     """The plotting library as our own wheel of plotly carries it."""
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
@@ -153,22 +158,27 @@ def _plotly_gzipped() -> bytes:
     return gzip.compress(get_plotlyjs().encode(), compresslevel=6)
 
 
-def _search(connection: Connection, search_id: str) -> StoredSearch:
+def _search(connection: Connection, caller: Caller, search_id: str) -> StoredSearch:
     if not (search_id.isascii() and search_id.isdigit() and 0 < int(search_id) < 2**63):
         raise NotFound(f"there is no search {search_id}")
-    return require_search(connection, int(search_id))
+    return visible_search(connection, caller, int(search_id))
 
 
-def _steps(state: SearchState) -> list[tuple[str, str]]:
-    """The verbs that a person may use now, each with its word on the button."""
+def _steps(search: StoredSearch, caller: Caller) -> list[tuple[str, str]]:
+    """The verbs that this person may use now, each with its word on the button."""
+    if not caller.may_change(search.owner_key_id):
+        return []
     targets = {
         SearchState.PAUSED: ("pause", "Pause"),
         SearchState.RUNNING: ("resume", "Resume"),
         SearchState.CANCELLED: ("cancel", "Cancel"),
     }
-    if state is SearchState.FINISHED:  # runs again by a larger budget only
-        return []
-    return [verb for target, verb in targets.items() if target in SEARCH_TRANSITIONS[state]]
+    if search.state is SearchState.FINISHED:  # runs again by a larger budget only
+        targets = {}
+    steps = [verb for target, verb in targets.items() if target in SEARCH_TRANSITIONS[search.state]]
+    if caller is not ANYBODY_HERE:  # while there are no keys nobody else could look
+        steps.append(("unshare", "Stop sharing") if search.shared else ("share", "Share"))
+    return steps
 
 
 def _arm_views(connection: Connection, search: StoredSearch, detail: SearchDetail) -> list[ArmView]:
@@ -240,11 +250,13 @@ def _environment() -> Jinja2Templates:
 _TEMPLATES = _environment()
 
 
-def _page(request: Request, name: str, status_code: int = 200, **context: Any) -> Response:
+def render(request: Request, name: str, status_code: int = 200, **context: Any) -> Response:
+    """A page from its template."""
     headers: Mapping[str, str] = HEADERS
+    context["caller"] = getattr(request.state, "caller", None)  # not known while the database is away
     return _TEMPLATES.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
 
 
 def away_page(request: Request, message: str, seconds: int) -> Response:
     """Tell a person why nothing can be shown now; the page looks again by itself."""
-    return _page(request, "away.html", status_code=503, message=message, seconds=seconds)
+    return render(request, "away.html", status_code=503, message=message, seconds=seconds)

@@ -1,5 +1,6 @@
 """The bodies of requests and responses, shared by the API, the client and the workers."""
 
+from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
@@ -8,6 +9,7 @@ from nas_service.domain.architecture import Architecture
 from nas_service.domain.faults import Fault
 from nas_service.domain.objectives import Direction, Objective
 from nas_service.domain.records import StoredSearch
+from nas_service.domain.roles import Quotas, Role, Usage
 from nas_service.domain.search import Recipe
 from nas_service.domain.states import FailureReason, TrialState
 from nas_service.domain.stopping import Standing
@@ -59,6 +61,16 @@ class Problem(Value):
 # ---- what people see
 
 
+class Me(Value):
+    """The key of a call."""
+
+    name: str
+    role: Role
+    expires_at: datetime | None
+    quotas: Quotas
+    usage: Usage | None = Field(description="what its searches take; null where no key of the table stands behind it")
+
+
 class ArmProgress(Value):
     """How far an arm is."""
 
@@ -77,6 +89,9 @@ class SearchDetail(StoredSearch):
     """A search, how far it is, and why nothing runs when nothing runs."""
 
     arms: list[ArmProgress]
+    owner: str | None = Field(
+        default=None, description="the key that it belongs to; null: submitted while there were no keys"
+    )
     waiting_because: str | None = Field(description="why no worker trains for it; null when one does or it has ended")
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 USUAL_PORT = 8080
@@ -11,9 +11,10 @@ USUAL_PORT = 8080
 class Settings(BaseSettings):
     """What an installation may choose."""
 
-    model_config = SettingsConfigDict(env_prefix="HOURGLASS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOURGLASS_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     server: str = f"http://127.0.0.1:{USUAL_PORT}"  # where clients and workers find the service
+    api_key: SecretStr | None = None  # what clients and workers show the server
     database_url: str | None = None  # default: a SQLite file in `home`
     home: Path = Path("hourglass-data")  # database and artifacts of the embedded service
     artifacts: str | None = None  # a folder or an fsspec URL (s3://bucket/prefix); default: `home`/artifacts

@@ -13,12 +13,14 @@ from nas_service.domain.architecture import Architecture
 from nas_service.domain.arm import Arm
 from nas_service.domain.costs import Costs
 from nas_service.domain.records import StoredSearch
+from nas_service.domain.roles import ANYBODY_HERE, Quotas, Role
 from nas_service.domain.search import Search
 from nas_service.domain.states import SearchState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle import control
 from nas_service.lifecycle.bring import bring
 from nas_service.lifecycle.finish import finish
+from nas_service.lifecycle.keys import create_key
 from nas_service.lifecycle.lease import lease
 from nas_service.messages import (
     Brought,
@@ -65,10 +67,10 @@ def a_search(**changes: Any) -> Search:
     return Search.model_validate(a_search_file(**changes))
 
 
-def submitted(database: Database, **changes: Any) -> int:
+def submitted(database: Database, owner_key_id: int | None = None, **changes: Any) -> int:
     """Submit a search; returns its id."""
     with database.write() as connection:
-        return control.submit(connection, a_search(**changes)).id
+        return control.submit(connection, a_search(**changes), owner_key_id).id
 
 
 def a_worker(**changes: Any) -> WorkerInfo:
@@ -179,12 +181,24 @@ def completed(database: Database, home: Path, search_id: int, psnr_db: float = 2
     return trial_id
 
 
-def serving(database_url: str, home: Path, **settings: Any) -> httpx.Client:
+def a_key(database: Database, role: str, name: str = "", days: float | None = None, **quotas: int) -> str:
+    """Make an API key of that role, named like it; returns its text."""
+    with database.write() as connection:
+        _, text = create_key(connection, name or role, Role(role), days, Quotas(**quotas), ANYBODY_HERE)
+    return text
+
+
+def bearing(key: str) -> dict[str, str]:
+    """The header of a call with that key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def serving(database_url: str, home: Path, own_key: str | None = None, **settings: Any) -> httpx.Client:
     """The application with its bell running while the block lasts, spoken to from this machine."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StarletteDeprecationWarning)  # it prefers httpx2; our own client speaks httpx
         from starlette.testclient import TestClient
     from api.app import create_app
 
-    app = create_app(Settings(home=home, database_url=database_url, poll_seconds=0.01, **settings))
+    app = create_app(Settings(home=home, database_url=database_url, poll_seconds=0.01, **settings), own_key)
     return TestClient(app, base_url="http://127.0.0.1")

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 import structlog
 
-from nas_service.client import ApiError, LeaseLost, ServerUnreachable, WorkerClient
+from nas_service.client import ApiError, LeaseLost, NotAllowed, ServerUnreachable, WorkerClient
 from nas_service.messages import EpochReport, Lease, Report
 
 log = structlog.get_logger()
@@ -89,7 +89,8 @@ class Heartbeat:
             self._news = []
         try:
             answer = self._client.report(self._lease, Report(step=step, reports=news))
-        except LeaseLost:
+        except (LeaseLost, NotAllowed) as error:  # who comes back with another key has lost it, too
+            log.warning("lease lost", trial=self._lease.trial_id, why=str(error))
             self._order = "lost"
         except (ApiError, ServerUnreachable) as error:
             log.warning("heartbeat failed, going on", trial=self._lease.trial_id, error=str(error))

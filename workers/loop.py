@@ -21,9 +21,10 @@ from typing import TypeVar
 
 import structlog
 import torch
+from pydantic import SecretStr
 from structlog.contextvars import bound_contextvars
 
-from nas_service.client import ApiError, ServerUnreachable, WorkerClient
+from nas_service.client import ApiError, NotAllowed, ServerUnreachable, WorkerClient
 from nas_service.messages import Lease, LeaseRequest, WorkerInfo
 from workers.bookshelf import Bookshelf
 from workers.room import Room
@@ -45,6 +46,7 @@ class WorkerOptions:
     """How one worker runs."""
 
     server: str
+    api_key: SecretStr | None = None
     data_dir: Path | None = None  # where datasets are
     fetch_datasets: bool = True  # whether MNIST and its like may be downloaded
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
@@ -69,7 +71,7 @@ class Worker:
         self._id = token_hex(8)
         self._device = pick_device(options.device)
         self._shelf = Bookshelf(options.data_dir, options.fetch_datasets)
-        self._client = WorkerClient(options.server)
+        self._client = WorkerClient(options.server, options.api_key)
         self._room = Room(self._device)
         self._pace = Pace()
         self._auto = AutoSlots(most_slots(self._device)) if options.slots is None else None
@@ -81,7 +83,11 @@ class Worker:
         self._stopping = self._waiting = False  # plain flags: a signal's handler must not wait for a lock
 
     def run(self) -> None:
-        """Work until SIGTERM, SIGINT, the end of the parent, or idleness."""
+        """Work until SIGTERM, SIGINT, the end of the parent, or idleness.
+
+        Raises:
+            NotAllowed: when the server refuses the API key while no trial is held.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         names = {"worker": self._options.name, "server": self._options.server, "device": str(self._device)}
@@ -106,6 +112,8 @@ class Worker:
             try:
                 lease = self._unless_interrupted(partial(self._client.lease, request))
             except (ServerUnreachable, ApiError) as error:
+                if isinstance(error, NotAllowed) and not self._training:
+                    raise  # a key that is refused stays refused
                 if self._idle_too_long():
                     return
                 log.warning("no lease, trying again", error=str(error))
@@ -220,6 +228,8 @@ class Worker:
     def _say_goodbye(self) -> None:
         try:
             self._client.say_goodbye(self._id)
+        except NotAllowed:
+            pass  # the key was refused; who ends because of it says so
         except (ServerUnreachable, ApiError) as error:
             log.info("ended without a goodbye", error=str(error))
         self._client.close()

@@ -11,11 +11,14 @@ from api.bell import Bell
 from api.dependencies import BellOf, DatabaseOf
 from api.errors import NOT_FOUND, UNPROCESSABLE
 from api.routes.searches import SearchId
+from api.rules import Looker
 from nas_service.database import Database, DatabaseAway
 from nas_service.database.events import events_after
 from nas_service.domain.records import Event
-from nas_service.lifecycle.control import require_search
-from nas_service.lifecycle.errors import NotFound
+from nas_service.domain.roles import Caller
+from nas_service.lifecycle.access import visible_search
+from nas_service.lifecycle.errors import NotFound, NotSignedIn
+from nas_service.lifecycle.keys import require_standing
 
 router = APIRouter(tags=["events"])
 
@@ -31,6 +34,7 @@ PATIENCE_SECONDS = 15.0  # a stream looks by itself this often
 )
 async def stream_events(
     search_id: SearchId,
+    caller: Looker,
     database: DatabaseOf,
     bell: BellOf,
     after: EventNumber = 0,
@@ -38,16 +42,18 @@ async def stream_events(
 ) -> EventSourceResponse:
     """Stream what happens to a search, from the first event or behind the last one that the client has."""
     start = last_event_id or after
-    await asyncio.to_thread(_read, database, search_id, start, limit=1)  # 404 before the stream begins
-    return EventSourceResponse(_stream(database, bell, search_id, start), ping=15)
+    await asyncio.to_thread(_read, database, caller, search_id, start, limit=1)  # 404 before the stream begins
+    return EventSourceResponse(_stream(database, bell, caller, search_id, start), ping=15)
 
 
-async def _stream(database: Database, bell: Bell, search_id: int, number: int) -> AsyncIterator[ServerSentEvent]:
+async def _stream(
+    database: Database, bell: Bell, caller: Caller, search_id: int, number: int
+) -> AsyncIterator[ServerSentEvent]:
     while not bell.closed:
         try:
-            events = await asyncio.to_thread(_read, database, search_id, number)
-        except NotFound:
-            return  # the search was deleted
+            events = await asyncio.to_thread(_read, database, caller, search_id, number)
+        except (NotFound, NotSignedIn):
+            return  # the search was deleted, or is no longer for this caller; the next call is told why
         except DatabaseAway:
             return  # clients come back by themselves, behind the last event that they have
         for event in events:
@@ -56,7 +62,8 @@ async def _stream(database: Database, bell: Bell, search_id: int, number: int) -
         await bell.wait_for_event(search_id, number, PATIENCE_SECONDS)
 
 
-def _read(database: Database, search_id: int, number: int, limit: int = 500) -> list[Event]:
+def _read(database: Database, caller: Caller, search_id: int, number: int, limit: int = 500) -> list[Event]:
     with database.read() as connection:
-        require_search(connection, search_id)
+        require_standing(connection, caller)
+        visible_search(connection, caller, search_id)
         return events_after(connection, search_id, number, limit)

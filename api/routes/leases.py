@@ -8,12 +8,15 @@ from fastapi import APIRouter, Body, Header, Path, Request, Response
 
 from api.bell import Bell
 from api.dependencies import BellOf, DatabaseOf, SettingsOf, Shortage, Store, Writing
-from api.errors import LEASE_LOST, NOT_FOUND, UNPROCESSABLE
+from api.errors import CONFLICT, LEASE_LOST, NOT_FOUND, UNPROCESSABLE
+from api.rules import Laborer
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
+from nas_service.domain.roles import Caller
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle.checkpoints import keep_checkpoint, read_checkpoint
 from nas_service.lifecycle.finish import finish
+from nas_service.lifecycle.keys import require_standing
 from nas_service.lifecycle.lease import dismiss, lease, release, report
 from nas_service.lifecycle.networks import store_network
 from nas_service.lifecycle.space import shortage_of_space
@@ -29,9 +32,12 @@ Token = Annotated[int, Header(alias="Lease-Token", ge=0, lt=2**31)]
 Digest = Annotated[str, Header(alias="Content-Digest", pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-@router.post("/leases", response_model=Lease, responses=UNPROCESSABLE | {204: {"description": "nothing to train"}})
+@router.post(
+    "/leases", response_model=Lease, responses=CONFLICT | UNPROCESSABLE | {204: {"description": "nothing to train"}}
+)
 async def request_lease(
     request: LeaseRequest,
+    caller: Laborer,
     call: Request,
     database: DatabaseOf,
     bell: BellOf,
@@ -41,7 +47,7 @@ async def request_lease(
 ) -> Lease | Response:
     """Lease the next trial; waits up to `wait_seconds` for one. Nothing is leased while the disk lacks space."""
     deadline = monotonic() + request.wait_seconds
-    while (granted := await asyncio.to_thread(_try_lease, database, store, request, settings)) is None:
+    while (granted := await asyncio.to_thread(_try_lease, database, store, request, settings, caller)) is None:
         if not await _wait_for_trial(request, call, bell, deadline, is_short=shortage is not None):
             return Response(status_code=204)
     return granted
@@ -49,21 +55,22 @@ async def request_lease(
 
 @router.put("/leases/{lease_id}", responses=LEASE_LOST | UNPROCESSABLE)
 def put_report(
-    lease_id: LeaseId, token: Token, news: Report, connection: Writing, settings: SettingsOf
+    lease_id: LeaseId, caller: Laborer, token: Token, news: Report, connection: Writing, settings: SettingsOf
 ) -> ReportAnswer:
     """Heartbeat and report: new per-epoch metrics, and whether to go on."""
-    return report(connection, lease_id, token, news, settings)
+    return report(connection, lease_id, token, news, settings, caller.key_id)
 
 
 @router.post("/leases/{lease_id}/result", responses=LEASE_LOST | UNPROCESSABLE)
-def post_result(lease_id: LeaseId, token: Token, result: Result, connection: Writing) -> Trial:
+def post_result(lease_id: LeaseId, caller: Laborer, token: Token, result: Result, connection: Writing) -> Trial:
     """End the trial. The same result again is accepted, a different one is not."""
-    return finish(connection, lease_id, token, result)
+    return finish(connection, lease_id, token, result, caller.key_id)
 
 
 @router.put("/leases/{lease_id}/checkpoint", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
 def put_checkpoint(
     lease_id: LeaseId,
+    caller: Laborer,
     token: Token,
     digest: Digest,
     content: Annotated[bytes, Body(media_type="application/octet-stream")],
@@ -71,19 +78,20 @@ def put_checkpoint(
     store: Store,
 ) -> None:
     """Bring the state of the training; it takes the place of the one before."""
-    keep_checkpoint(database, store, lease_id, token, content, digest)
+    keep_checkpoint(database, store, lease_id, token, content, digest, caller.key_id)
 
 
 @router.get("/leases/{lease_id}/checkpoint", response_class=Response, responses=NOT_FOUND | LEASE_LOST | UNPROCESSABLE)
-def get_checkpoint(lease_id: LeaseId, token: Token, database: DatabaseOf, store: Store) -> Response:
+def get_checkpoint(lease_id: LeaseId, caller: Laborer, token: Token, database: DatabaseOf, store: Store) -> Response:
     """The state from which the lease's holder goes on; its digest stands in the lease."""
-    content = read_checkpoint(database, store, lease_id, token)
+    content = read_checkpoint(database, store, lease_id, token, caller.key_id)
     return Response(content, media_type="application/octet-stream")
 
 
 @router.put("/leases/{lease_id}/network", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
 def put_network(
     lease_id: LeaseId,
+    caller: Laborer,
     token: Token,
     digest: Digest,
     content: Annotated[bytes, Body(media_type="application/octet-stream")],
@@ -91,13 +99,13 @@ def put_network(
     store: Store,
 ) -> None:
     """Bring the trained network (safetensors) before the result."""
-    store_network(connection, store, lease_id, token, content, digest)
+    store_network(connection, store, lease_id, token, content, digest, caller.key_id)
 
 
 @router.post("/leases/{lease_id}/release", status_code=204, responses=LEASE_LOST | UNPROCESSABLE)
-def post_release(lease_id: LeaseId, token: Token, message: Release, connection: Writing) -> None:
+def post_release(lease_id: LeaseId, caller: Laborer, token: Token, message: Release, connection: Writing) -> None:
     """Give the trial back; this uses no attempt."""
-    release(connection, lease_id, token, message)
+    release(connection, lease_id, token, message, caller.key_id)
 
 
 async def _wait_for_trial(request: LeaseRequest, call: Request, bell: Bell, deadline: float, is_short: bool) -> bool:
@@ -115,13 +123,16 @@ async def _wait_for_trial(request: LeaseRequest, call: Request, bell: Bell, dead
     return False
 
 
-def _try_lease(database: Database, store: ArtifactStore, request: LeaseRequest, settings: Settings) -> Lease | None:
+def _try_lease(
+    database: Database, store: ArtifactStore, request: LeaseRequest, settings: Settings, caller: Caller
+) -> Lease | None:
     shortage = shortage_of_space(store, settings)
     with database.write() as connection:
-        return lease(connection, request, settings, shortage)
+        require_standing(connection, caller)  # the call may have waited
+        return lease(connection, request, settings, shortage, caller.key_id)
 
 
-@router.delete("/workers/{worker_id}", status_code=204, responses=UNPROCESSABLE)
-def goodbye(worker_id: LeaseId, connection: Writing) -> None:
+@router.delete("/workers/{worker_id}", status_code=204, responses=NOT_FOUND | UNPROCESSABLE)
+def goodbye(worker_id: LeaseId, caller: Laborer, connection: Writing) -> None:
     """A worker that ends says so; what it still holds goes back to the queue."""
-    dismiss(connection, worker_id)
+    dismiss(connection, worker_id, caller.key_id)

@@ -1,4 +1,4 @@
-// Pause, resume, cancel: one POST each; what the server refuses is shown as it says it.
+// Pause, resume, cancel, share: one POST each; what the server refuses is shown as it says it.
 
 export function wireActions(searchId, done) {
   const problem = document.getElementById("problem");

@@ -1,7 +1,7 @@
 // Fetches the page again and swaps the parts marked `data-live` that changed. Rows that were not there before are
 // marked `fresh`; the focus stays on the element of the same id, or in the same part where that is gone.
 
-export class Gone extends Error {}
+export class Gone extends Error {} // also when the reader is signed out: loading the page anew tells which
 
 const shown = new WeakMap(); // part: its HTML as the server sent it
 let shownUrl = location.href;
@@ -9,7 +9,8 @@ let shownUrl = location.href;
 export async function refreshParts() {
   const url = location.href;
   const response = await fetch(url);
-  if (response.status === 404) throw new Gone(location.pathname);
+  const isSignedOut = response.redirected && new URL(response.url).pathname === "/login";
+  if (response.status === 404 || isSignedOut) throw new Gone(location.pathname);
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   if (url !== location.href) return; // the reader went on to another page meanwhile

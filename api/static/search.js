@@ -12,7 +12,7 @@ const link = document.getElementById("link");
 
 const refreshNow = () =>
   refreshParts().catch((error) => {
-    if (error instanceof Gone) location.reload(); // it was deleted; the server says so
+    if (error instanceof Gone) location.reload(); // it was deleted, or the key was revoked; the server says so
   });
 const refreshSoon = throttled(refreshNow);
 const refresh = () => document.hidden || refreshSoon();
@@ -30,7 +30,7 @@ function onEvent(event) {
 function onLink(state, wasLost) {
   link.textContent = state;
   link.className = `link ${state}`;
-  if (wasLost) refresh();
+  if (wasLost || state === "reconnecting") refresh(); // the server may have ended the stream because of the key
 }
 
 // Filter and pages of the trials without loading the page: the address is the state.

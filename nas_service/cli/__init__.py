@@ -6,8 +6,10 @@ import typer
 from pydantic import ValidationError
 
 from nas_service.cli import exchange, searches, serve
+from nas_service.cli.audit import audit
 from nas_service.cli.demo import demo
 from nas_service.cli.diagnose import diagnose
+from nas_service.cli.keys import keys
 from nas_service.cli.train import train
 from nas_service.client.errors import ApiError, ServerUnreachable
 from nas_service.domain.faults import faults_of
@@ -22,6 +24,8 @@ app = typer.Typer(
 serve.register(app)
 searches.register(app)
 exchange.register(app)
+app.add_typer(keys, name="keys")
+app.command(epilog="Example: hourglass audit --limit 20")(audit)
 app.command(epilog="Example: hourglass demo examples/digits_denoising.yaml")(demo)
 app.command()(train)
 app.command(epilog="Example: hourglass diagnose 12 --json")(diagnose)

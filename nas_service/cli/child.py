@@ -10,6 +10,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from nas_service.client import Client
+from nas_service.settings import Settings
 
 Service = subprocess.Popen[str]
 
@@ -26,7 +27,7 @@ def running_service(home: Path, workers: int | None, port: int | None = None) ->
     with (home / "service.log").open("ab") as log:
         service = _start(home, workers, port, log)
         try:
-            with Client(_wait_for_url(service, home)) as client:
+            with Client(_wait_for_url(service, home), Settings().api_key) as client:
                 yield service, client
         finally:
             service.terminate()

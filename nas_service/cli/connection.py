@@ -13,4 +13,5 @@ SearchId = Annotated[int, typer.Argument(help="The search's id.", metavar="ID", 
 
 def client_of(server: str | None) -> Client:
     """A client of the named server, or of the one in the settings."""
-    return Client(server or Settings().server)
+    settings = Settings()
+    return Client(server or settings.server, settings.api_key)

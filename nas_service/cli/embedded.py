@@ -20,7 +20,9 @@ import uvicorn
 from filelock import FileLock, Timeout
 
 from api.app import Server, create_app
+from nas_service.cli.binding import require_keys_off_loopback
 from nas_service.database.migrate import upgrade
+from nas_service.lifecycle.keys import own_key
 from nas_service.settings import USUAL_PORT, Settings
 
 log = structlog.get_logger()
@@ -43,6 +45,7 @@ class EmbeddedService:
         self._port = port
         self._devices = _devices(workers)
         self._slots = slots
+        self._own_key = own_key()  # of the workers started here; it dies with this process
         self.stop = threading.Event()  # set it, and everything ends in order
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -63,11 +66,11 @@ class EmbeddedService:
 
     def _serve(self) -> None:
         upgrade(self._settings.url_of_database)
+        require_keys_off_loopback(self._host, self._settings)
         listener = _listen(self._host, self._port)
-        address = listener.getsockname()
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        url = f"http://{host}:{address[1]}"
-        config = uvicorn.Config(create_app(self._settings), log_level="warning", timeout_graceful_shutdown=2)
+        url = _url_here(*listener.getsockname()[:2])
+        app = create_app(self._settings, self._own_key)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
         server = Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
         thread.start()
@@ -97,7 +100,7 @@ class EmbeddedService:
                     log.warning("a part died and is started again", part=name, exit_status=child.returncode)
                     self.stop.wait(max(0.0, started_at[name] + RESTART_PAUSE_SECONDS - monotonic()))
                 started_at[name] = monotonic()
-                self._children[name] = _start(command)
+                self._children[name] = _start(command, self._own_key if command[0] == "worker" else "")
             self.stop.wait(0.2)
 
     def _stop_children(self) -> None:
@@ -118,13 +121,20 @@ def hourglass_command() -> list[str]:
     return [sys.executable, str(script)] if script.exists() else [sys.executable, "-m", "nas_service.cli"]
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], api_key: str) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C in the terminal reaches this process alone, which stops the parts in order.
     return subprocess.Popen(
         [*hourglass_command(), *command, "--parent-pid", str(os.getpid())],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
+        env={**os.environ, "HOURGLASS_API_KEY": api_key},  # arguments of a process can be read by everybody
     )
+
+
+def _url_here(address: str, port: int) -> str:
+    """How this machine reaches what listens there."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Commands on searches: submit, list, show, pause, resume, cancel, extend, delete, front, trials."""
+"""Commands on searches: submit, list, show, pause, resume, cancel, extend, share, delete, front, trials."""
 
 import json
 import math
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: hourglass resume 1")(resume)
     app.command(epilog="Example: hourglass cancel 1")(cancel)
     app.command(epilog="Example: hourglass extend 1 80")(extend)
+    app.command(epilog="Example: hourglass share 1")(share)
     app.command(epilog="Example: hourglass delete 1")(delete)
     app.command(epilog="Example: hourglass front 1 --format csv > front.csv")(front)
     app.command(epilog="Example: hourglass trials 1 --format csv > trials.csv")(trials)
@@ -118,6 +119,17 @@ def extend(
         raise typer.BadParameter(f"a budget is above 0 and finite (got {budget:g})", param_hint="budget")
     with client_of(server) as client:
         _print_state(client.extend(search_id, budget))
+
+
+def share(
+    search_id: SearchId,
+    undo: Annotated[bool, typer.Option("--undo", help="Let only you and admins look again.")] = False,
+    server: Server = None,
+) -> None:
+    """Let everybody with a key look at a search."""
+    with client_of(server) as client:
+        search = client.share(search_id, shared=not undo)
+    typer.echo(f"search {search.id} ({search.name}) is {'shared' if search.shared else 'not shared'}")
 
 
 def delete(search_id: SearchId, server: Server = None) -> None:

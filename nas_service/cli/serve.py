@@ -18,7 +18,7 @@ from nas_service.settings import USUAL_PORT, Settings
 
 log = structlog.get_logger()
 
-Host = Annotated[str, typer.Option(help="Address to listen on; only loopback until API keys exist.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; any but loopback needs an API key first.")]
 Home = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the database and the networks.")]
 ParentPid = Annotated[int | None, typer.Option(hidden=True, help="End with this process.")]
 Slots = Annotated[
@@ -30,7 +30,6 @@ Slots = Annotated[
 ]
 MAX_NAME = 200  # characters
 SAY_SECONDS = 30.0  # between lines of the log while the database is awaited
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +54,6 @@ def up(
     """Run everything on this machine: server, scheduler, dashboard, workers, on a SQLite database."""
     from nas_service.cli.embedded import EmbeddedService
 
-    _refuse_other_hosts(host)
     _number_of_slots(slots)
     configure_logging()
     settings = Settings(home=data_dir) if data_dir else Settings()
@@ -75,10 +73,11 @@ def server(
     import uvicorn
 
     from api.app import Server, create_app
+    from nas_service.cli.binding import require_keys_off_loopback
 
-    _refuse_other_hosts(host)
     configure_logging()
     settings = _current_settings(data_dir)
+    require_keys_off_loopback(host, settings)
     app = create_app(settings)
     Server(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)).run()
 
@@ -131,6 +130,7 @@ def worker(
     labels = dict(pair.split("=", 1) for pair in label or [])
     options = WorkerOptions(
         server=server or settings.server,
+        api_key=settings.api_key,
         data_dir=datasets or settings.data_dir,
         fetch_datasets=settings.fetch_datasets,
         device=device,
@@ -205,14 +205,6 @@ def _check_device(name: str) -> None:
         is_there = False
     if not is_there:
         raise typer.BadParameter(f"there is no device {name!r} here; auto takes what there is", param_hint="--device")
-
-
-def _refuse_other_hosts(host: str) -> None:
-    if host not in LOOPBACK:
-        raise SystemExit(
-            f"error: without API keys the service listens on this machine only (got --host {host}); "
-            "reach it from another machine through `ssh -L 8080:127.0.0.1:8080 THIS_MACHINE`"
-        )
 
 
 def _stop_with_parent(parent_pid: int, stop: threading.Event) -> None:

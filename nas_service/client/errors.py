@@ -1,6 +1,7 @@
 """What a call to the service may raise.
 
 ApiError             the server refused: status, message, faulty fields
+├── NotAllowed       401, 403: there is no good API key, or its role may not do this
 └── LeaseLost        410: the lease ended or another worker has the trial
 ServerUnreachable    no answer: not started, restarting, or behind a broken network
 """
@@ -15,6 +16,10 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.faults = faults
+
+
+class NotAllowed(ApiError):
+    """The API key is missing, unknown, expired or revoked, or its role may not do this."""
 
 
 class LeaseLost(ApiError):

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+from pydantic import SecretStr
+
 from nas_service.client.transport import Transport
-from nas_service.domain.records import StoredWorker
+from nas_service.domain.records import AuditEntry, StoredWorker
 from nas_service.domain.search import Search
 from nas_service.domain.trial import Trial
 from nas_service.messages import (
@@ -14,6 +16,7 @@ from nas_service.messages import (
     Enqueue,
     Extend,
     Front,
+    Me,
     OutsideResult,
     OutsideResults,
     Page,
@@ -26,8 +29,14 @@ API = "/api/v1"
 class Client:
     """A connection to the service. Every method raises ApiError or ServerUnreachable."""
 
-    def __init__(self, server: str = "http://127.0.0.1:8080") -> None:
-        self._transport = Transport(server)
+    def __init__(self, server: str = "http://127.0.0.1:8080", api_key: SecretStr | str | None = None) -> None:
+        """Speak to a server; it needs an API key once it has any.
+
+        Raises:
+            NotAllowed: when that is no API key.
+            ServerUnreachable: when that is no address.
+        """
+        self._transport = Transport(server, SecretStr(api_key) if isinstance(api_key, str) else api_key)
 
     @property
     def server(self) -> str:
@@ -43,6 +52,15 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def me(self) -> Me:
+        """Whose key this is, with its quotas and what its searches take of them."""
+        return Me.model_validate_json(self._transport.call("GET", f"{API}/me").content)
+
+    def audit(self, limit: int = 100) -> list[AuditEntry]:
+        """Who did what, newest first; for admins."""
+        response = self._transport.call("GET", f"{API}/audit", params={"limit": limit})
+        return Page[AuditEntry].model_validate_json(response.content).items
 
     def submit(self, search: Search | dict[str, Any], paused: bool = False) -> SearchDetail:
         """Submit a search; it runs from now on, or, when it begins paused, from when it is resumed."""
@@ -68,6 +86,10 @@ class Client:
     def cancel(self, search_id: int) -> SearchDetail:
         """End a search; its finished trials stay."""
         return self._detail("POST", f"/searches/{search_id}/cancel")
+
+    def share(self, search_id: int, shared: bool = True) -> SearchDetail:
+        """Let everybody with a key look at a search, or its owner and admins alone."""
+        return self._detail("POST", f"/searches/{search_id}/{'share' if shared else 'unshare'}")
 
     def extend(self, search_id: int, budget: float) -> SearchDetail:
         """Give every arm a larger budget (the new total, in the budget's own unit)."""

@@ -1,25 +1,33 @@
 """One HTTP call: JSON in, JSON out, errors as exceptions; calls that may be repeated are, while the server is away."""
 
+import re
 from time import monotonic, sleep
 from typing import Any
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
-from nas_service.client.errors import ApiError, LeaseLost, ServerUnreachable
+from nas_service.client.errors import ApiError, LeaseLost, NotAllowed, ServerUnreachable
 from nas_service.domain.faults import Fault
 
+KEY = re.compile(r"hg_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
+_KINDS: dict[int, type[ApiError]] = {401: NotAllowed, 403: NotAllowed, 410: LeaseLost}
 _AWAY = {502, 503, 504}  # the server behind a proxy, or its database, is restarting
 
 
 class Transport:
-    """Calls to one server."""
+    """Calls to one server, with an API key where it needs one."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, api_key: SecretStr | None = None) -> None:
         self.server = server.rstrip("/")
         if not is_address(self.server):
             raise ServerUnreachable(f"a server's address is like http://127.0.0.1:8080 (got {server!r})")
-        self._http = httpx.Client(base_url=self.server, timeout=httpx.Timeout(60, connect=5), trust_env=False)
+        self._http = httpx.Client(
+            base_url=self.server,
+            headers=_authorization(api_key),
+            timeout=httpx.Timeout(60, connect=5),
+            trust_env=False,
+        )
 
     def call(
         self, method: str, path: str, body: BaseModel | dict[str, Any] | None = None, **options: Any
@@ -67,6 +75,15 @@ class Transport:
         self._http.close()
 
 
+def _authorization(api_key: SecretStr | None) -> dict[str, str]:
+    if api_key is None:
+        return {}
+    text = api_key.get_secret_value().strip()
+    if not KEY.fullmatch(text):  # what is no header would be told by the library, key and all
+        raise NotAllowed(401, "the API key given (HOURGLASS_API_KEY) is none: one looks like hg_1_ABC...", [])
+    return {"Authorization": f"Bearer {text}"}
+
+
 def is_address(server: str) -> bool:
     """Whether this is an address that can be called."""
     try:
@@ -82,5 +99,5 @@ def _api_error(response: httpx.Response) -> ApiError:
         message, faults = body["error"], [Fault.model_validate(row) for row in body.get("faults", [])]
     except (ValueError, KeyError, TypeError):
         message, faults = f"the server answered with status {response.status_code}", []
-    kind = LeaseLost if response.status_code == 410 else ApiError
+    kind = _KINDS.get(response.status_code, ApiError)
     return kind(response.status_code, message, faults)

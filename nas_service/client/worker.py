@@ -2,6 +2,8 @@
 
 import hashlib
 
+from pydantic import SecretStr
+
 from nas_service.client.errors import ApiError
 from nas_service.client.transport import Transport
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
@@ -12,8 +14,8 @@ API = "/api/v1"
 class WorkerClient:
     """A worker's connection to the service. Its calls raise LeaseLost, ApiError or ServerUnreachable."""
 
-    def __init__(self, server: str) -> None:
-        self._transport = Transport(server)
+    def __init__(self, server: str, api_key: SecretStr | None = None) -> None:
+        self._transport = Transport(server, api_key)
 
     @property
     def server(self) -> str:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from nas_service.database.clock import now
-from nas_service.database.tables import searches, trials
+from nas_service.database.keys import keys_that_may_lease_nothing
+from nas_service.database.tables import searches, trials, workers
 from nas_service.database.trials import move_trial
 from nas_service.domain.devices import names_of
 from nas_service.domain.records import Grant
@@ -23,6 +24,7 @@ class Holder(NamedTuple):
     trial_id: int
     search_id: int
     token: int
+    key_id: int | None  # of its worker
 
 
 class Need(NamedTuple):
@@ -43,7 +45,7 @@ def search_to_serve(connection: Connection, datasets: Mapping[str, str | None], 
         .join(searches, searches.c.id == trials.c.search_id)
         .where(trials.c.state == TrialState.QUEUED, searches.c.state == SearchState.RUNNING)
         .where(or_(*(_same_dataset(key, digest) for key, digest in datasets.items())))
-        .where(or_(searches.c.device.is_(None), searches.c.device.in_(names_of(device))))
+        .where(or_(searches.c.device.is_(None), searches.c.device.in_(names_of(device))), _within_quotas())
         .order_by(searches.c.priority.desc(), trials.c.queued_at, trials.c.id)
         .limit(1)
     )
@@ -69,19 +71,26 @@ def queued_trials_per_need(connection: Connection) -> dict[Need, int]:
     query = (
         select(*need, func.count())
         .join(trials, searches.c.id == trials.c.search_id)
-        .where(trials.c.state == TrialState.QUEUED, searches.c.state == SearchState.RUNNING)
+        .where(trials.c.state == TrialState.QUEUED, searches.c.state == SearchState.RUNNING, _within_quotas())
         .group_by(*need)
     )
     return {Need(*row): count for *row, count in connection.execute(query)}
 
 
-def grant_of_request(connection: Connection, request_id: str) -> Grant | None:
-    """The lease that this request was granted and still holds: a repeated call gets it again."""
-    query = select(trials.c.id, trials.c.search_id, trials.c.lease_id, trials.c.token).where(
+def grant_of_request(connection: Connection, request_id: str, worker_id: str) -> tuple[Grant, bool] | None:
+    """The lease that this request was granted and still holds, and whether it was this worker's.
+
+    A repeated call gets it again.
+    """
+    is_its_own = (trials.c.worker_id == worker_id).label("is_its_own")
+    query = select(trials.c.id, trials.c.search_id, trials.c.lease_id, trials.c.token, is_its_own).where(
         trials.c.request_id == request_id, trials.c.state == TrialState.LEASED
     )
     row = connection.execute(query).first()
-    return Grant(lease_id=row.lease_id, token=row.token, trial_id=row.id, search_id=row.search_id) if row else None
+    if row is None:
+        return None
+    grant = Grant(lease_id=row.lease_id, token=row.token, trial_id=row.id, search_id=row.search_id)
+    return grant, bool(row.is_its_own)
 
 
 def grant_lease(
@@ -107,7 +116,8 @@ def grant_lease(
 
 def holder_of(connection: Connection, lease_id: str) -> Holder | None:
     """The trial that this lease is or was for; None when another lease took its place."""
-    query = select(trials.c.id, trials.c.search_id, trials.c.token)
+    query = select(trials.c.id, trials.c.search_id, trials.c.token, workers.c.key_id)
+    query = query.outerjoin(workers, workers.c.id == trials.c.worker_id)
     row = connection.execute(query.where(trials.c.lease_id == lease_id)).first()
     return Holder(*row) if row else None
 
@@ -147,6 +157,10 @@ def lost_leases(connection: Connection, search_id: int) -> list[tuple[int, bool]
 def _is_lost() -> ColumnElement[bool]:
     stalled = trials.c.step_at < now() - searches.c.stall_seconds
     return and_(trials.c.state == TrialState.LEASED, or_(trials.c.lease_expires_at < now(), stalled))
+
+
+def _within_quotas() -> ColumnElement[bool]:
+    return or_(searches.c.owner_key_id.is_(None), searches.c.owner_key_id.not_in(keys_that_may_lease_nothing()))
 
 
 def _same_dataset(key: str, digest: str | None) -> ColumnElement[bool]:

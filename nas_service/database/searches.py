@@ -5,13 +5,14 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 from nas_service.database.clock import now
 from nas_service.database.tables import arms, searches
 from nas_service.domain.records import StoredArm, StoredSearch
+from nas_service.domain.roles import Caller, Right
 from nas_service.domain.search import Search
 from nas_service.domain.states import SearchState, TrialState, check_search_step
 
 _ENDED = (SearchState.FINISHED, SearchState.CANCELLED, SearchState.FAILED)
 
 
-def insert_search(connection: Connection, search: Search) -> int:
+def insert_search(connection: Connection, search: Search, owner_key_id: int | None = None) -> int:
     """Store a new running search with its arms; returns its id."""
     row = {
         "name": search.name,
@@ -23,6 +24,7 @@ def insert_search(connection: Connection, search: Search) -> int:
         "dataset_digest": search.dataset.expected_digest,
         "device": search.device,
         "stall_seconds": search.stall_seconds,
+        "owner_key_id": owner_key_id,
     }
     search_id: int = connection.execute(
         insert(searches).values(**row, created_at=now()).returning(searches.c.id)
@@ -38,9 +40,13 @@ def search_by_id(connection: Connection, search_id: int) -> StoredSearch | None:
     return _stored_search(row) if row else None
 
 
-def newest_searches(connection: Connection, limit: int, before_id: int | None = None) -> list[StoredSearch]:
-    """Searches, newest first, from below `before_id`."""
+def newest_searches(
+    connection: Connection, limit: int, before_id: int | None = None, seen_by: Caller | None = None
+) -> list[StoredSearch]:
+    """The searches that the caller may see, or all, newest first, from below `before_id`."""
     query = select(searches).order_by(searches.c.id.desc()).limit(limit)
+    if seen_by is not None and not seen_by.may(Right.ADMINISTER):
+        query = query.where(searches.c.shared | (searches.c.owner_key_id == seen_by.key_id))
     if before_id is not None:
         query = query.where(searches.c.id < before_id)
     return [_stored_search(row) for row in connection.execute(query).mappings()]
@@ -67,6 +73,11 @@ def move_search(connection: Connection, search: StoredSearch, state: SearchState
 def set_budget(connection: Connection, search_id: int, budget: float) -> None:
     """Store the new budget of every arm."""
     connection.execute(update(searches).where(searches.c.id == search_id).values(budget=budget))
+
+
+def set_shared(connection: Connection, search_id: int, shared: bool) -> None:
+    """Let everybody with a key look at the search, or not."""
+    connection.execute(update(searches).where(searches.c.id == search_id).values(shared=shared))
 
 
 def set_trivial_once(connection: Connection, search_id: int, trivial: dict[str, float]) -> None:

@@ -69,6 +69,9 @@ searches = Table(
     Column("last_event", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
+    Column("owner_key_id", Id),  # whose it is; null: submitted while there were no keys
+    Column("shared", Boolean, nullable=False, server_default=text("false")),  # everybody with a key may look
+    Index("ix_searches_owner_key_id", "owner_key_id"),
     sqlite_autoincrement=True,  # an id is never used again
 )
 
@@ -185,6 +188,7 @@ workers = Table(
     Column("first_seen_at", Float, nullable=False),
     Column("last_seen_at", Float, nullable=False),
     Column("gone_at", Float),  # when it said goodbye
+    Column("key_id", Id),  # that announced it; null: without a key of its own
 )
 
 leadership = Table(  # one row
@@ -211,5 +215,36 @@ artifacts = Table(
     Column("pinned", Boolean, nullable=False, server_default=text("false")),  # kept although off the front
     Index("ix_artifacts_trial_id_kind", "trial_id", "kind"),
     Index("ix_artifacts_expires_at", "expires_at"),
+    Index("ix_artifacts_search_id", "search_id"),
+    sqlite_autoincrement=True,
+)
+
+api_keys = Table(
+    "api_keys",  # no row is ever removed: the first one closes the service for good
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("role", String(20), nullable=False),
+    Column("digest", String(80), nullable=False),  # of the secret, which is stored nowhere
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),  # null: never
+    Column("revoked_at", Float),
+    Column("last_used_at", Float),  # exact to a minute
+    Column("max_running_searches", BigInteger),  # quotas; null = none
+    Column("max_trials", BigInteger),
+    Column("max_artifact_bytes", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "audit",  # rows are added only: triggers refuse to change or remove one
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("key_id", Id),  # of who did it; null where no key stands behind it
+    Column("actor", String(200), nullable=False),  # the key's name, or who it was without one
+    Column("action", String(40), nullable=False),
+    Column("search_id", Id),  # no foreign key: the entry outlives the search
+    Column("detail", JSON, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -12,12 +12,19 @@ from nas_service.domain.states import TrialState
 ALIVE_SECONDS = 75  # a waiting worker calls at least every 30 s, a training one every heartbeat
 
 
-def announce_worker(connection: Connection, worker_id: str, **facts: Any) -> None:
-    """Store what a worker says of itself (name, device, datasets, ...); it is alive now."""
+def announce_worker(connection: Connection, worker_id: str, key_id: int | None, **facts: Any) -> None:
+    """Store what a worker of that key says of itself (name, device, datasets, ...); it is alive now."""
     seen = {**facts, "last_seen_at": now(), "gone_at": None}
-    changed = connection.execute(update(workers).where(workers.c.id == worker_id).values(**seen)).rowcount
-    if not changed:
-        connection.execute(insert(workers).values(id=worker_id, first_seen_at=now(), **seen))
+    mine = update(workers).where(workers.c.id == worker_id, workers.c.key_id.is_not_distinct_from(key_id))
+    changed = connection.execute(mine.values(**seen)).rowcount
+    if not changed:  # where another key has the id meanwhile, this fails
+        connection.execute(insert(workers).values(id=worker_id, key_id=key_id, first_seen_at=now(), **seen))
+
+
+def key_of_worker(connection: Connection, worker_id: str) -> tuple[bool, int | None]:
+    """Whether there is a worker of that id, and the key that announced it."""
+    row = connection.execute(select(workers.c.key_id).where(workers.c.id == worker_id)).first()
+    return row is not None, row.key_id if row else None
 
 
 def touch_worker(connection: Connection, worker_id: str) -> None:

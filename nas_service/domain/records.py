@@ -1,10 +1,11 @@
-"""What the rooms hand each other about searches, arms, workers and events, as stored."""
+"""What the rooms hand each other about searches, arms, workers, events, keys and the audit, as stored."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.costs import Costs
+from nas_service.domain.roles import Quotas, Role
 from nas_service.domain.search import Search
 from nas_service.domain.states import FailureReason, SearchState, TrialState
 from nas_service.domain.trial import Ask, AskedAfter, LearningRates, Origin
@@ -24,6 +25,8 @@ class StoredSearch(Value):
     last_event: int  # number of its newest event
     created_at: datetime
     finished_at: datetime | None
+    owner_key_id: int | None = None  # None: submitted while there were no keys
+    shared: bool = False  # whether everybody with a key may look
 
 
 class StoredArm(Value):
@@ -68,6 +71,32 @@ class Event(Value):
     trial_id: int | None
     data: dict[str, Any]
     at: datetime
+
+
+class StoredKey(Value):
+    """An API key without its secret."""
+
+    id: int
+    name: str
+    role: Role
+    standing: Literal["valid", "expired", "revoked"]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None  # exact to a minute
+    quotas: Quotas
+
+
+class AuditEntry(Value):
+    """Something that somebody did."""
+
+    id: int
+    at: datetime
+    key_id: int | None  # None where no key stands behind it
+    actor: str  # the key's name, or who it was without one
+    action: str
+    search_id: int | None  # may have been deleted since
+    detail: dict[str, Any]
 
 
 class Grant(Value):

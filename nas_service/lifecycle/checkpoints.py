@@ -14,7 +14,13 @@ from nas_service.lifecycle.finish import check_arrival, running_trial
 
 
 def keep_checkpoint(
-    database: Database, store: ArtifactStore, lease_id: str, token: int, content: bytes, digest: str
+    database: Database,
+    store: ArtifactStore,
+    lease_id: str,
+    token: int,
+    content: bytes,
+    digest: str,
+    key_id: int | None = None,
 ) -> None:
     """Keep the checkpoint of a running trial in place of the one before.
 
@@ -24,19 +30,21 @@ def keep_checkpoint(
     """
     check_arrival(content, digest, "checkpoint")
     with database.write() as connection:
-        trial = running_trial(connection, lease_id, token, "checkpoint")
+        trial = running_trial(connection, lease_id, token, key_id, "checkpoint")
     path = f"search-{trial.search_id}/trial-{trial.id}-{token_hex(8)}.checkpoint"
     store.write(path, content)
     try:
         with database.write() as connection:
-            trial = running_trial(connection, lease_id, token, "checkpoint")
+            trial = running_trial(connection, lease_id, token, key_id, "checkpoint")
             store_artifact(connection, trial.search_id, trial.id, "checkpoint", path, digest, len(content))
     except LifecycleError:  # it ended meanwhile
         store.remove(path)
         raise
 
 
-def read_checkpoint(database: Database, store: ArtifactStore, lease_id: str, token: int) -> bytes:
+def read_checkpoint(
+    database: Database, store: ArtifactStore, lease_id: str, token: int, key_id: int | None = None
+) -> bytes:
     """The latest checkpoint of the trial, for its holder.
 
     Raises:
@@ -45,9 +53,8 @@ def read_checkpoint(database: Database, store: ArtifactStore, lease_id: str, tok
         BrokenArtifact: when the file is missing or damaged.
     """
     with database.write() as connection:
-        artifact = artifact_of_trial(
-            connection, running_trial(connection, lease_id, token, "checkpoint").id, "checkpoint"
-        )
+        trial = running_trial(connection, lease_id, token, key_id, "checkpoint")
+        artifact = artifact_of_trial(connection, trial.id, "checkpoint")
     if artifact is None:
         raise NotFound("this trial has no checkpoint; train it from the beginning")
     return store.read(artifact.path, artifact.digest)

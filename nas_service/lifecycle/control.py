@@ -1,4 +1,4 @@
-"""What the owner of a search may do with it: submit, pause, resume, cancel, extend, delete, enqueue."""
+"""What the owner of a search may do with it: submit, pause, resume, cancel, extend, delete, share, enqueue."""
 
 from nas_service.database import Connection
 from nas_service.database.artifacts import expire_artifacts_of_search, expire_artifacts_of_trials
@@ -10,6 +10,7 @@ from nas_service.database.searches import (
     move_search,
     search_by_id,
     set_budget,
+    set_shared,
 )
 from nas_service.database.trials import insert_trial, move_trial, next_number, number_of_duplicate, open_trials
 from nas_service.domain.allocation import open_arms
@@ -18,14 +19,23 @@ from nas_service.domain.search import Search
 from nas_service.domain.states import IllegalTransition, SearchState, TrialState
 from nas_service.domain.trial import duplicate_key
 from nas_service.lifecycle.errors import Conflict, NotFound, Unsuitable
+from nas_service.lifecycle.quotas import require_room_to_run
 from nas_service.messages import Enqueue
 
 
-def submit(connection: Connection, search: Search) -> StoredSearch:
-    """Store a search; it runs from now on."""
-    search_id = insert_search(connection, search)
+def submit(
+    connection: Connection, search: Search, owner_key_id: int | None = None, paused: bool = False
+) -> StoredSearch:
+    """Store a search of that key's; it runs from now on, or from when it is resumed.
+
+    Raises:
+        Conflict: when it would run, and the key has as many searches running as it may.
+    """
+    if not paused:
+        require_room_to_run(connection, owner_key_id)
+    search_id = insert_search(connection, search, owner_key_id)
     append_event(connection, search_id, "search_submitted", name=search.name)
-    return require_search(connection, search_id)
+    return pause(connection, search_id) if paused else require_search(connection, search_id)
 
 
 def pause(connection: Connection, search_id: int) -> StoredSearch:
@@ -35,9 +45,11 @@ def pause(connection: Connection, search_id: int) -> StoredSearch:
 
 def resume(connection: Connection, search_id: int) -> StoredSearch:
     """Let a paused search run again."""
-    search = require_search(connection, search_id)
+    search = _locked(connection, search_id)
     if search.state is SearchState.FINISHED:
         raise Conflict(f"search {search_id} is finished; extend its budget to let it run on")
+    if search.state is SearchState.PAUSED:
+        require_room_to_run(connection, search.owner_key_id)
     return _step(connection, search_id, SearchState.RUNNING, "search_resumed")
 
 
@@ -58,6 +70,7 @@ def extend(connection: Connection, search_id: int, budget: float) -> StoredSearc
     set_budget(connection, search_id, budget)
     append_event(connection, search_id, "budget_extended", budget=budget)
     if search.state is SearchState.FINISHED:
+        require_room_to_run(connection, search.owner_key_id)
         move_search(connection, search, SearchState.RUNNING)
     return require_search(connection, search_id)
 
@@ -69,6 +82,12 @@ def delete(connection: Connection, search_id: int) -> None:
         raise Conflict(f"search {search_id} is {search.state}; cancel it before deleting it")
     expire_artifacts_of_search(connection, search_id)
     delete_search_rows(connection, search_id)
+
+
+def share(connection: Connection, search_id: int, shared: bool) -> StoredSearch:
+    """Let everybody with a key look at a search, or its owner and admins alone."""
+    set_shared(connection, search_id, shared)
+    return require_search(connection, search_id)
 
 
 def enqueue(connection: Connection, search_id: int, request: Enqueue) -> int:

@@ -1,6 +1,8 @@
 """What a verb may refuse.
 
 LifecycleError
+├── NotSignedIn  the key is missing, unknown, expired or revoked  401
+├── Forbidden    the key is good, but not for this                403
 ├── NotFound     no such search, trial or arm                     404
 ├── Conflict     it is there, but not in a state for this         409
 ├── Unsuitable   understood, but it does not suit the search       422
@@ -14,6 +16,14 @@ from nas_service.domain.faults import Fault
 
 class LifecycleError(Exception):
     """The message says what was wrong, what was expected and what to do."""
+
+
+class NotSignedIn(LifecycleError):
+    """Nobody knows who calls."""
+
+
+class Forbidden(LifecycleError):
+    """The caller may not do this."""
 
 
 class NotFound(LifecycleError):

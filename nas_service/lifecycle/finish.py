@@ -20,7 +20,7 @@ from nas_service.lifecycle.front import place_on_front
 from nas_service.messages import Result
 
 
-def finish(connection: Connection, lease_id: str, token: int, result: Result) -> Trial:
+def finish(connection: Connection, lease_id: str, token: int, result: Result, key_id: int | None = None) -> Trial:
     """Store how the trial ended. The same result again changes nothing.
 
     Raises:
@@ -29,7 +29,7 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
         Unsuitable: when the result lacks a metric that is an objective, or is `stopped` although nothing stopped it.
     """
     digest = hashlib.sha256(result.model_dump_json().encode()).hexdigest()
-    trial = held_trial(connection, lease_id, token)
+    trial = held_trial(connection, lease_id, token, key_id)
     if trial.state is not TrialState.LEASED:
         return _repeated(connection, trial, digest)
     search = require_search(connection, trial.search_id)
@@ -73,33 +73,39 @@ def finish(connection: Connection, lease_id: str, token: int, result: Result) ->
     }
     move_trial(connection, trial, state, spending=(planned if whole else planned * share) * spends, **columns)
     _fail_search_after_too_many(connection, trial.search_id, message)
-    return held_trial(connection, lease_id, token)
+    return held_trial(connection, lease_id, token, key_id)
 
 
-def held_trial(connection: Connection, lease_id: str, token: int) -> Trial:
+def held_trial(connection: Connection, lease_id: str, token: int, key_id: int | None) -> Trial:
     """The trial of a lease, its search locked until the transaction ends.
 
+    Args:
+        connection: in a write transaction.
+        lease_id: of the lease.
+        token: of the lease.
+        key_id: the key of whoever says to hold it; None for a worker without a key.
+
     Raises:
-        LeaseLost: when the lease is not known or another one took its place.
+        LeaseLost: when the lease is not known, another one took its place, or its worker came with another key.
     """
     holder = holder_of(connection, lease_id)
     if holder is not None:
         lock_search(connection, holder.search_id)
         holder = holder_of(connection, lease_id)  # as it stands under the lock
-    if holder is None or holder.token != token:
+    if holder is None or (holder.token, holder.key_id) != (token, key_id):
         raise LeaseLost("this lease has ended and its trial went elsewhere; throw the work away and ask for another")
     trial = trial_by_id(connection, holder.trial_id)
     assert trial is not None
     return trial
 
 
-def running_trial(connection: Connection, lease_id: str, token: int, what: str) -> Trial:
+def running_trial(connection: Connection, lease_id: str, token: int, key_id: int | None, what: str) -> Trial:
     """The trial of a lease that may still bring its `what` (network, checkpoint), its search locked.
 
     Raises:
         LeaseLost: when the trial is no longer this lease's, or has ended.
     """
-    trial = held_trial(connection, lease_id, token)
+    trial = held_trial(connection, lease_id, token, key_id)
     if trial.state is not TrialState.LEASED:
         raise LeaseLost(f"trial {trial.id} has ended ({trial.state}); its {what} is not needed")
     return trial

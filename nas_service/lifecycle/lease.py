@@ -21,40 +21,54 @@ from nas_service.database.leases import (
 )
 from nas_service.database.reports import delete_reports, insert_new_reports
 from nas_service.database.trials import move_trial, trial_by_id, trials_leased_to
-from nas_service.database.workers import announce_worker, dismiss_worker, touch_worker
+from nas_service.database.workers import announce_worker, dismiss_worker, key_of_worker, touch_worker
 from nas_service.domain.records import Grant
 from nas_service.domain.states import FailureReason, SearchState, TrialState
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle.control import require_search
-from nas_service.lifecycle.errors import LeaseLost
+from nas_service.lifecycle.errors import Conflict, LeaseLost, NotFound
 from nas_service.lifecycle.finish import fail_trial, held_trial
 from nas_service.lifecycle.halving import is_stopped_early
+from nas_service.lifecycle.quotas import may_lease
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer
 from nas_service.settings import Settings
 
 
 def lease(
-    connection: Connection, request: LeaseRequest, settings: Settings, shortage: str | None = None
+    connection: Connection,
+    request: LeaseRequest,
+    settings: Settings,
+    shortage: str | None = None,
+    key_id: int | None = None,
 ) -> Lease | None:
     """Give the worker the next trial that it can train; None when there is none, or there is a shortage of space.
 
-    A repeated request id gets the lease that it was granted before.
+    A repeated request id gets the lease that it was granted before. A worker's id, and with it all that is leased to
+    it, belongs to the key that announced it.
+
+    Raises:
+        Conflict: when the worker's id belongs to another key, or the request's id to another worker.
     """
     worker = request.worker
-    grant = grant_of_request(connection, request.request_id)
+    is_known, owner = key_of_worker(connection, worker.id)
+    if is_known and owner != key_id:
+        raise Conflict(f"there is a worker {worker.id} of another key; a worker chooses an id of its own at random")
+    grant = _granted_before(connection, request)
     if grant is None and shortage is None:
         grant = _claim(connection, request, settings.lease_seconds)
-    announce_worker(connection, worker.id, **worker.model_dump(exclude={"id"}))
+    announce_worker(connection, worker.id, key_id, **worker.model_dump(exclude={"id"}))
     return None if grant is None else _lease_message(connection, grant, settings)
 
 
-def report(connection: Connection, lease_id: str, token: int, news: Report, settings: Settings) -> ReportAnswer:
+def report(
+    connection: Connection, lease_id: str, token: int, news: Report, settings: Settings, key_id: int | None = None
+) -> ReportAnswer:
     """Take a heartbeat with its news and say whether to go on.
 
     Raises:
         LeaseLost: when the trial is no longer this lease's.
     """
-    trial = held_trial(connection, lease_id, token)
+    trial = held_trial(connection, lease_id, token, key_id)
     if trial.state is TrialState.CANCELLED:
         return ReportAnswer(action="stop", reason="cancelled")
     if trial.state is not TrialState.LEASED:
@@ -71,19 +85,26 @@ def report(connection: Connection, lease_id: str, token: int, news: Report, sett
     return ReportAnswer(action="continue")
 
 
-def release(connection: Connection, lease_id: str, token: int, message: Release) -> None:
+def release(connection: Connection, lease_id: str, token: int, message: Release, key_id: int | None = None) -> None:
     """Take a trial back that its worker cannot train; this uses no attempt.
 
     Raises:
         LeaseLost: when the trial is no longer this lease's.
     """
-    trial = held_trial(connection, lease_id, token)
+    trial = held_trial(connection, lease_id, token, key_id)
     if trial.state is TrialState.LEASED:
         _requeue(connection, trial, message.message or message.reason, attempt=trial.attempt)
 
 
-def dismiss(connection: Connection, worker_id: str) -> None:
-    """A worker ends: what it still holds goes back to the queue without using an attempt."""
+def dismiss(connection: Connection, worker_id: str, key_id: int | None = None) -> None:
+    """A worker ends: what it still holds goes back to the queue without using an attempt.
+
+    Raises:
+        NotFound: when the worker is another key's.
+    """
+    is_known, owner = key_of_worker(connection, worker_id)
+    if is_known and owner != key_id:
+        raise NotFound(f"this key has no worker {worker_id}")
     for held in trials_leased_to(connection, worker_id):
         trial = _locked_trial(connection, held.search_id, held.id)
         if trial is not None and trial.state is TrialState.LEASED and trial.worker_id == worker_id:
@@ -111,8 +132,10 @@ def _claim(connection: Connection, request: LeaseRequest, lease_seconds: float) 
     search_id = search_to_serve(connection, datasets, worker.device) if datasets else None
     if search_id is None or not lock_search(connection, search_id):
         return None
-    if (grant := grant_of_request(connection, request.request_id)) is not None:  # the same call, sent twice at once
+    if (grant := _granted_before(connection, request)) is not None:  # the same call, sent twice at once
         return grant
+    if not may_lease(connection, require_search(connection, search_id).owner_key_id):
+        return None
     if (trial_id := longest_queued_trial(connection, search_id)) is None:
         return None
     trial = _trial(connection, trial_id)
@@ -120,6 +143,13 @@ def _claim(connection: Connection, request: LeaseRequest, lease_seconds: float) 
         connection, search_id, "trial_leased", trial.id, arm=trial.arm, number=trial.number, worker=worker.name
     )
     return grant_lease(connection, trial, token_hex(16), worker.id, request.request_id, lease_seconds)
+
+
+def _granted_before(connection: Connection, request: LeaseRequest) -> Grant | None:
+    grant, is_its_own = grant_of_request(connection, request.request_id, request.worker.id) or (None, True)
+    if not is_its_own:
+        raise Conflict("another worker made a request of this id; choose one at random for each request")
+    return grant
 
 
 def _take_back(connection: Connection, trial: Trial, stalled: bool, max_attempts: int) -> bool:

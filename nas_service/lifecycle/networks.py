@@ -25,7 +25,13 @@ from nas_service.lifecycle.front import DAY
 
 
 def store_network(
-    connection: Connection, store: ArtifactStore, lease_id: str, token: int, content: bytes, digest: str
+    connection: Connection,
+    store: ArtifactStore,
+    lease_id: str,
+    token: int,
+    content: bytes,
+    digest: str,
+    key_id: int | None = None,
 ) -> None:
     """Keep the network that a worker trained; it comes before the trial's result.
 
@@ -33,7 +39,7 @@ def store_network(
         LeaseLost: when the trial is no longer this lease's.
         Conflict: when the content does not have the digest.
     """
-    trial = running_trial(connection, lease_id, token, "network")
+    trial = running_trial(connection, lease_id, token, key_id, "network")
     check_arrival(content, digest, "network")
     path = f"search-{trial.search_id}/trial-{trial.id}-{digest.removeprefix('sha256:')[:16]}.safetensors"
     store.write(path, content)

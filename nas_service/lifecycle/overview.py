@@ -1,12 +1,14 @@
 """Where a search stands, and why nothing runs when nothing runs."""
 
 from nas_service.database import Connection
+from nas_service.database.keys import key_by_id
 from nas_service.database.searches import arms_of
 from nas_service.database.workers import live_workers
 from nas_service.domain.allocation import most_of_arm
 from nas_service.domain.devices import names_of
 from nas_service.domain.records import StoredArm, StoredSearch, StoredWorker
 from nas_service.domain.states import SearchState, TrialState
+from nas_service.lifecycle.quotas import why_held_back
 from nas_service.messages import ArmProgress, SearchDetail
 
 
@@ -24,8 +26,11 @@ def detail_of(connection: Connection, search: StoredSearch, shortage: str | None
         )
         for arm in arms
     ]
+    owner = None if search.owner_key_id is None else key_by_id(connection, search.owner_key_id)
+    shortage = shortage or why_held_back(connection, owner)
     waiting_because = _waiting_because(search, arms, live_workers(connection), shortage)
-    return SearchDetail(**dict(search), arms=progress, waiting_because=waiting_because)
+    name = owner.name if owner else None
+    return SearchDetail(**dict(search), arms=progress, owner=name, waiting_because=waiting_because)
 
 
 def _waiting_because(

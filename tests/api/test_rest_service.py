@@ -28,6 +28,8 @@ def test_the_openapi_document_lists_every_route(client: httpx.Client) -> None:
             ("POST", path)
             for path in (f"{search}/extend", f"{search}/results", f"{search}/trials", f"{trial}/network/pin")
         ),
+        *(("POST", f"{search}/{verb}") for verb in ("share", "unshare")),
+        *(("GET", path) for path in ("/me", "/audit")),
         *(("GET", path) for path in ("/searches", search, f"{search}/front", f"{search}/plot", f"{search}/trials")),
         *(("GET", path) for path in (f"{search}/events", trial, f"{trial}/reports", f"{trial}/network", "/workers")),
         *(("POST", path) for path in ("/leases", f"{lease}/result", f"{lease}/release")),

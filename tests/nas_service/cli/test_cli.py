@@ -138,11 +138,6 @@ def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
         main()
 
 
-def test_without_keys_only_loopback_is_served(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["up", "--host", "0.0.0.0", "--data-dir", str(tmp_path)])
-    assert "listens on this machine only" in result.output
-
-
 def test_a_deployed_server_refuses_a_database_that_is_behind(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["server", "--data-dir", str(tmp_path)])
     assert "run `hourglass migrate` first" in result.output
