@@ -100,7 +100,7 @@ class Cast:
             if program.is_running:
                 program.kill()
         self.proxy.close()
-        self.postgres.delete()
+        self.postgres.close()
 
     def _hourglass(self, name: str, *command: str) -> Program:
         environment = {

@@ -18,6 +18,8 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -74,6 +76,11 @@ class Known:
         self.state, self.reason, self.request_id, self.has_expired = state, reason, None, False
 
 
+def now_and_then(life: "LifeOfTrials") -> bool:
+    """Keeps what ends or stops much from happening most of the time."""
+    return life.calls % 4 == 0
+
+
 class LifeOfTrials(RuleBasedStateMachine):
     """One search; `self.trials` is what it should be."""
 
@@ -86,12 +93,15 @@ class LifeOfTrials(RuleBasedStateMachine):
         self.life = next(NUMBERS)
         self.state, self.budget = "running", 2.0
         self.trials: dict[int, Known] = {}
+        self.calls = 0
 
     # ---- what people do
 
     @initialize()
     def submit(self) -> None:
         self.search_id = submitted(self.database, budget={"trials_per_arm": 2}, max_failures=MAX_FAILURES)
+        for d_z in (65, 66, 67):
+            self.enqueue(d_z, 4)
 
     @rule(d_z=st.integers(65, 68), d_h=st.integers(4, 5))
     def enqueue(self, d_z: int, d_h: int) -> None:
@@ -103,20 +113,23 @@ class LifeOfTrials(RuleBasedStateMachine):
         else:
             assert answer is Conflict
 
+    @precondition(now_and_then)
     @rule()
     def pause(self) -> None:
         self.step(control.pause, "paused", allowed=("running", "paused"))
 
+    @precondition(lambda self: self.state == "paused" or now_and_then(self))
     @rule()
     def resume(self) -> None:
         self.step(control.resume, "running", allowed=("running", "paused"))
 
-    @rule(rarely=st.integers(0, 9))
-    def cancel(self, rarely: int) -> None:
-        if rarely == 0:
-            self.step(control.cancel, "cancelled", allowed=("running", "paused", "cancelled"))
-            self.cancel_open_trials()
+    @precondition(lambda self: self.calls > 40 and now_and_then(self))
+    @rule()
+    def cancel(self) -> None:
+        self.step(control.cancel, "cancelled", allowed=("running", "paused", "cancelled"))
+        self.cancel_open_trials()
 
+    @precondition(now_and_then)
     @rule(by=st.sampled_from([-1.0, 1.0]))
     def extend(self, by: float) -> None:
         answer = self.call(control.extend, self.search_id, self.budget + by)
@@ -129,21 +142,17 @@ class LifeOfTrials(RuleBasedStateMachine):
     # ---- what workers do
 
     @rule(target=leases, worker=WORKERS)
-    def lease(self, worker: str) -> tuple[str, Lease] | None:
+    def lease(self, worker: str) -> Any:
         return self.leased(worker, f"request-{next(NUMBERS)}")
 
     @rule(target=leases, held=leases)
-    def repeat_the_request(self, held: tuple[str, Lease] | None) -> tuple[str, Lease] | None:
-        if held is None:
-            return None
+    def repeat_the_request(self, held: tuple[str, Lease]) -> Any:
         known = self.trials[held[1].trial_id]
         worker = known.worker or "w1"
         return self.leased(worker.rsplit("-", 1)[0], held[0])
 
     @rule(held=leases)
-    def report(self, held: tuple[str, Lease] | None) -> None:
-        if held is None:
-            return
+    def report(self, held: tuple[str, Lease]) -> None:
         known, answer = self.trials[held[1].trial_id], self.call_with(held[1], report, Report(step=1), self.settings)
         if known.lease_id != held[1].lease_id or known.state in ("completed", "failed"):
             assert answer is LeaseLost
@@ -153,9 +162,7 @@ class LifeOfTrials(RuleBasedStateMachine):
             known.has_expired = False
 
     @rule(held=leases, result=RESULTS)
-    def finish(self, held: tuple[str, Lease] | None, result: Result) -> None:
-        if held is None:
-            return
+    def finish(self, held: tuple[str, Lease], result: Result) -> None:
         known, answer = self.trials[held[1].trial_id], self.call_with(held[1], finish, result)
         if known.lease_id != held[1].lease_id or known.state == "cancelled":
             assert answer is LeaseLost
@@ -167,15 +174,14 @@ class LifeOfTrials(RuleBasedStateMachine):
             self.fail_after_too_many()
 
     @rule(held=leases)
-    def release(self, held: tuple[str, Lease] | None) -> None:
-        if held is None:
-            return
+    def release(self, held: tuple[str, Lease]) -> None:
         known, answer = self.trials[held[1].trial_id], self.call_with(held[1], release, Release(reason="shutdown"))
         if known.lease_id != held[1].lease_id:
             assert answer is LeaseLost
         elif known.state == "leased":
             known.requeue(known.attempt)
 
+    @precondition(now_and_then)
     @rule(worker=WORKERS)
     def dismiss(self, worker: str) -> None:
         self.call(dismiss, self.named(worker))
@@ -186,15 +192,16 @@ class LifeOfTrials(RuleBasedStateMachine):
     # ---- what time and the scheduler do
 
     @rule(held=leases)
-    def expire(self, held: tuple[str, Lease] | None) -> None:
-        known = self.trials[held[1].trial_id] if held is not None else None
-        if held is None or known is None or known.state != "leased":
+    def expire(self, held: tuple[str, Lease]) -> None:
+        known = self.trials[held[1].trial_id]
+        if known.state != "leased":
             return
         this = update(trials_table).where(trials_table.c.id == held[1].trial_id)
         with self.database.write() as connection:
             connection.execute(this.values(lease_expires_at=1.0))
         known.has_expired = True
 
+    @precondition(lambda self: any(known.has_expired for known in self.trials.values()) or now_and_then(self))
     @rule()
     def reap(self) -> None:
         lost = [known for known in self.trials.values() if known.has_expired]
@@ -210,6 +217,7 @@ class LifeOfTrials(RuleBasedStateMachine):
                 known.requeue(known.attempt + 1)
         assert taken == len(lost), failed_before
 
+    @precondition(now_and_then)
     @rule()
     def tend(self) -> None:
         is_open = any(known.state not in ENDED for known in self.trials.values())
@@ -255,6 +263,7 @@ class LifeOfTrials(RuleBasedStateMachine):
 
     def call(self, verb: Any, *args: Any) -> Any:
         """What the verb returns, or the kind of its refusal."""
+        self.calls += 1
         try:
             with self.database.write() as connection:
                 return verb(connection, *args)
@@ -271,14 +280,15 @@ class LifeOfTrials(RuleBasedStateMachine):
         else:
             assert answer is Conflict
 
-    def leased(self, worker: str, request_id: str) -> tuple[str, Lease] | None:
+    def leased(self, worker: str, request_id: str) -> Any:
+        """The new lease for the bundle, if there is one."""
         granted = self.call(lease, a_request(request_id, id=self.named(worker)), self.settings)
         held = [i for i, known in self.trials.items() if known.request_id == request_id]
         queued = sorted(i for i, known in self.trials.items() if known.state == "queued")
         expected = held or (queued if self.state == "running" else [])
         if not expected:
             assert granted is None
-            return None
+            return multiple()
         assert granted.trial_id == expected[0]
         known = self.trials[expected[0]]
         if held:
