@@ -55,7 +55,8 @@ class Authentication:
     async def _introduce(self, request: Request) -> None:
         caller, refusal = None, NO_KEY
         foreign = why_foreign(request.headers)
-        if foreign is not None or not request.scope["path"].startswith(NEEDS_NO_CALLER):
+        is_for_all = request.scope["path"].startswith(NEEDS_NO_CALLER)
+        if foreign is not None or not is_for_all:
             try:
                 caller = await self._look(key_of(request))
             except NotSignedIn as error:
@@ -63,7 +64,7 @@ class Authentication:
         if foreign is not None and caller is ANYBODY_HERE:
             raise Forbidden(foreign)
         request.state.caller, request.state.refusal = caller, refusal
-        if request.method in SAFE_METHODS or caller is ANYBODY_HERE:
+        if request.method in SAFE_METHODS or caller is ANYBODY_HERE or is_for_all:
             return
         signs_in = request.scope["path"] in SIGN_IN_PATHS
         if caller is None and not signs_in:  # the body of a call is read for nobody without a key

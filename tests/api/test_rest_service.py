@@ -94,3 +94,4 @@ def test_a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(c
     answer = client.patch("/api/v1/searches")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
     assert client.post("/api/v1/searches/1").headers["Allow"] == "DELETE, GET"
+    assert client.post("/healthz").status_code == 405
