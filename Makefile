@@ -10,7 +10,7 @@ BIN := .venv/bin
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test test-slow check constraints look-at-venv
+.PHONY: help demo setup test test-slow chaos check constraints look-at-venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,10 @@ test: .venv/.dev ## the quick tests
 
 test-slow: .venv/.dev ## the slow tests: real processes, the wheel
 	$(BIN)/pytest -m slow
+
+# SECONDS and SEED may be given: make chaos SECONDS=60 SEED=7
+chaos: .venv/.dev ## ten minutes of killed and frozen processes and a bad network; then nothing may be lost
+	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),0)
 
 check: .venv/.dev ## format, lint, types, import contracts, migrations against the tables
 	$(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ from api.auth import Authentication
 from api.away import AWAY, add_away_handler
 from api.bell import Bell
 from api.body_limits import BodyLimits
+from api.dependencies import turns_of
 from api.errors import NOT_ALLOWED, TOO_MUCH, add_error_handlers
 from api.headers import SecurityHeaders
 from api.rates import Rates
@@ -57,6 +58,7 @@ def create_app(settings: Settings, own_key: str | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.bell = Bell(database, settings.poll_seconds)
+        app.state.turns = asyncio.Semaphore(turns_of(settings))
         ringing = asyncio.create_task(app.state.bell.run())
         yield
         ringing.cancel()

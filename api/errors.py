@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from nas_service.artifacts import BrokenArtifact, StoreFails
@@ -65,9 +66,11 @@ def add_error_handlers(app: FastAPI) -> None:
         return problem(507, str(error))
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> Response:
+    async def _http(request: Request, error: HTTPException) -> Response:
         response = problem(error.status_code, str(error.detail))
         response.headers.update(error.headers or {})
+        if error.status_code == 405 and (methods := _methods_at(request)):
+            response.headers["Allow"] = ", ".join(sorted(methods))
         return response
 
     @app.exception_handler(Exception)
@@ -88,6 +91,12 @@ def problem(status: int, message: str, faults: list[Fault] | None = None) -> Res
     shown = [fault.model_copy(update={"value": _shown(fault.value)}) for fault in faults or []]
     body = Problem.model_construct(error=message, faults=shown).model_dump(mode="json", fallback=str)
     return Response(json.dumps(body), status_code=status, media_type="application/json")
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Every method of the path: each is a route of its own, and the router names only those of the first one."""
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.methods]
+    return {method for route in routes if route.path_regex.match(request.url.path) for method in route.methods or ()}
 
 
 def _shown(value: Any) -> Any:

@@ -10,7 +10,7 @@ from nas_service.messages import Page
 Item = TypeVar("Item")
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="items on one page")]
-IdCursor = Annotated[int | None, Query(ge=1, lt=2**63, alias="cursor", description="`next_cursor` of the page before")]
+IdCursor = Annotated[int | None, Query(ge=1, lt=2**53, alias="cursor", description="`next_cursor` of the page before")]
 
 
 def page_of(items: Sequence[Item], limit: int, place: Callable[[Item], object]) -> Page[Item]:

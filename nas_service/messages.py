@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
 
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.faults import Fault
@@ -22,14 +22,29 @@ Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=4000)]
 MetricName = Annotated[str, Field(max_length=64)]
-Metrics = Annotated[dict[MetricName, float], Field(max_length=50)]
+
+
+def _without_fraction(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# A number is neither text nor true, and 3.0 is a whole one, as the schema says.
+Whole = Annotated[int, Strict(), Field(gt=-(2**53), lt=2**53), BeforeValidator(_without_fraction)]
+Count = Annotated[Whole, Field(ge=0, lt=2**31)]
+Memory = Annotated[Whole, Field(ge=0)]  # in bytes
+Number = Annotated[float, Strict()]
+Metrics = Annotated[dict[MetricName, Number], Field(max_length=50)]
 # a number that is none reaches the verb, which names it together with all other faults
-OutsideMetrics = Annotated[dict[MetricName, Annotated[float, Field(allow_inf_nan=True)]], Field(max_length=50)]
-Count = Annotated[int, Field(ge=0, lt=2**31)]
-Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
+OutsideMetrics = Annotated[dict[MetricName, Annotated[Number, Field(allow_inf_nan=True)]], Field(max_length=50)]
 MAX_RESULTS = 5_000  # measured elsewhere, in one call
 MAX_REPORTS = 10_000  # of epochs, in one heartbeat
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Sent(Value):
+    """What a caller sends, held strictly to its schema."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class Page(Value, Generic[Item]):
@@ -99,19 +114,19 @@ class Front(Value):
     arms: dict[str, FrontPart]
 
 
-class Extend(Value):
+class Extend(Sent):
     """A larger budget for every arm."""
 
     budget: float = Field(gt=0, allow_inf_nan=False, description="the new total per arm, in the budget's own unit")
 
 
-class Enqueue(Value):
+class Enqueue(Sent):
     """An architecture to train next in an arm, outside of what the sampler proposes."""
 
     arm: Name
-    d_z: int = Field(ge=1, le=1_000_000)
-    d_h: int = Field(ge=1, le=1_000_000)
-    depth: int = Field(ge=1, le=1_000)
+    d_z: Whole = Field(ge=1, le=1_000_000)
+    d_h: Whole = Field(ge=1, le=1_000_000)
+    depth: Whole = Field(ge=1, le=1_000)
     lr: float | None = Field(default=None, gt=0, le=10, description="leave it out where the arm fixes it")
 
 
@@ -125,21 +140,21 @@ class Brought(Value):
 # ---- what workers say
 
 
-class WorkerInfo(Value):
+class WorkerInfo(Sent):
     """What a worker tells of itself with every request for a lease."""
 
     id: Name
     name: Annotated[str, Field(min_length=1, max_length=200)]
     device: Annotated[str, Field(max_length=200)]
-    memory_bytes: int | None = Field(default=None, ge=0, lt=2**63)  # free on the device, and promised to no trial
-    slots: int = Field(default=1, ge=1, le=1000)  # trials that it trains at once
+    memory_bytes: Memory | None = None  # free on the device, and promised to no trial
+    slots: Whole = Field(default=1, ge=1, le=1000)  # trials that it trains at once
     labels: dict[Name, Annotated[str, Field(max_length=200)]] = Field(default={}, max_length=20)
     version: Annotated[str, Field(max_length=40)]
     datasets: dict[Annotated[str, Field(max_length=500)], Sha256 | None] = Field(max_length=1000)
     problems: dict[Annotated[str, Field(max_length=500)], Text] = Field(default={}, max_length=1000)
 
 
-class LeaseRequest(Value):
+class LeaseRequest(Sent):
     """A worker asks for a trial; the same request id gets the same lease."""
 
     request_id: Annotated[str, Field(min_length=8, max_length=64)]
@@ -175,11 +190,11 @@ class Lease(Value):
     heartbeat_seconds: float
 
 
-class EpochReport(Value):
+class EpochReport(Sent):
     """The metrics of one epoch of one of the trial's networks."""
 
-    training: int = Field(ge=0, lt=100_000)  # which of the trial's networks: learning rates times replicates
-    epoch: int = Field(ge=1, le=1_000_000)  # epochs finished
+    training: Whole = Field(ge=0, lt=100_000)  # which of the trial's networks: learning rates times replicates
+    epoch: Whole = Field(ge=1, le=1_000_000)  # epochs finished
     metrics: Metrics
 
 
@@ -191,10 +206,10 @@ class Curves(Value):
     rungs: list[Standing] = Field(default=[], description="how it stood when it might have been stopped early")
 
 
-class Report(Value):
+class Report(Sent):
     """Heartbeat and news of a running trial."""
 
-    step: int = Field(ge=0, lt=2**62)  # optimizer steps done; standing still for long means stalled
+    step: Whole = Field(ge=0)  # optimizer steps done; standing still for long means stalled
     reports: list[EpochReport] = Field(default=[], max_length=MAX_REPORTS)
 
 
@@ -205,7 +220,7 @@ class ReportAnswer(Value):
     reason: Literal["early", "paused", "cancelled"] | None = None
 
 
-class ReplicateResult(Value):
+class ReplicateResult(Sent):
     """One trained network of the trial."""
 
     run: Count  # from 0 over learning rates, then replicates
@@ -222,13 +237,13 @@ class Result(Value):
     outcome: Literal["completed", "stopped", "failed"]
     reason: FailureReason | None = None  # of a failed one
     message: Text | None = None
-    lr: float | None = None  # the chosen one, when the arm trains several
+    lr: Number | None = None  # the chosen one, when the arm trains several
     # means over replicates of the splits' metrics; `measured`: what the lease asked to measure
     metrics: dict[Literal["eval", "test", "measured"], Metrics] | None = None
     trivial: Metrics | None = None  # the task's trivial answer on the evaluation split
     replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
-    seconds: float = Field(default=0, ge=0)
-    epochs_done: int = Field(default=0, ge=0, lt=2**31)
+    seconds: Number = Field(default=0, ge=0)
+    epochs_done: Count = 0
     environment: dict[Name, Text | Whole | float | bool | None] = Field(default={}, max_length=50)
     projection_hash: Sha256 | None = None  # of the fixed W_in of replicate 0
 
@@ -245,16 +260,16 @@ class OutsideResult(Value):
     """A network of an arm that was trained and measured elsewhere, in the way of the search."""
 
     arm: Name
-    d_z: int = Field(ge=1, le=1_000_000)
-    d_h: int = Field(ge=1, le=1_000_000)
-    depth: int = Field(ge=1, le=1_000)
-    lr: float = Field(gt=0, le=10, description="one of them, the best, where the arm trains a list")
+    d_z: Whole = Field(ge=1, le=1_000_000)
+    d_h: Whole = Field(ge=1, le=1_000_000)
+    depth: Whole = Field(ge=1, le=1_000)
+    lr: Number = Field(gt=0, le=10, description="one of them, the best, where the arm trains a list")
     metrics: dict[Literal["eval", "test", "measured"], OutsideMetrics] = Field(description="means over replicates")
     replicates: list[ReplicateResult] = Field(default=[], max_length=2000)
     source: str = Field(min_length=1, max_length=300, description="where it comes from; people read it")
 
 
-class OutsideResults(Value):
+class OutsideResults(Sent):
     """Results measured elsewhere, for any of the search's arms: all are stored, or none."""
 
     results: list[OutsideResult] = Field(min_length=1, json_schema_extra={"maxItems": MAX_RESULTS})
@@ -267,7 +282,7 @@ class OutsideResults(Value):
         return results
 
 
-class Release(Value):
+class Release(Sent):
     """A worker gives a trial back untrained; this uses no attempt."""
 
     reason: Literal["shutdown", "paused", "dataset"]

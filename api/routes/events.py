@@ -22,10 +22,8 @@ from nas_service.lifecycle.keys import require_standing
 
 router = APIRouter(tags=["events"])
 
-EventNumber = Annotated[
-    int | None, Query(ge=0, lt=2**63, description="start behind this event; default: from the first")
-]
-LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, lt=2**63)]
+EventNumber = Annotated[int, Query(ge=0, lt=2**53, description="start behind this event; default: from the first")]
+LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**53)]  # a header cannot be null: 0 is no event
 PATIENCE_SECONDS = 15.0  # a stream looks by itself this often
 
 
@@ -39,11 +37,11 @@ async def stream_events(
     caller: Looker,
     database: DatabaseOf,
     bell: BellOf,
-    after: EventNumber = None,
-    last_event_id: LastEventId = None,
+    after: EventNumber = 0,
+    last_event_id: LastEventId = 0,
 ) -> EventSourceResponse:
     """Stream what happens to a search, from the first event or behind the last one that the client has."""
-    start = last_event_id if last_event_id is not None else after or 0
+    start = last_event_id or after
     await asyncio.to_thread(_read, database, caller, search_id, start, limit=1)  # 404 before the stream begins
     return EventSourceResponse(_stream(database, bell, caller, search_id, start), ping=15)
 

@@ -23,7 +23,7 @@ from nas_service.messages import Brought, Extend, Front, OutsideResults, Page, S
 
 router = APIRouter(prefix="/searches", tags=["searches"])
 
-SearchId = Annotated[int, Path(ge=1, lt=2**63)]
+SearchId = Annotated[int, Path(ge=1, lt=2**53)]
 Paused = Annotated[bool, Query(description="nothing is proposed before it is resumed: bring results first")]
 
 

@@ -25,7 +25,7 @@ from nas_service.messages import Curves, Enqueue, Page
 
 router = APIRouter(tags=["trials"])
 
-TrialId = Annotated[int, Path(ge=1, lt=2**63)]
+TrialId = Annotated[int, Path(ge=1, lt=2**53)]
 ArmFilter = Annotated[str | None, Query(max_length=64)]
 CSV_PAGE = 1000
 

@@ -99,15 +99,16 @@ def enqueue(connection: Connection, search_id: int, request: Enqueue) -> int:
 
     Raises:
         Conflict: when the search has ended.
-        NotFound: when there is no such search or arm.
-        Unsuitable: when the sizes or the learning rate do not suit the arm, or exceed the search's limits.
+        NotFound: when there is no such search.
+        Unsuitable: when the search has no such arm, or the sizes or the learning rate do not suit it or exceed the
+            search's limits.
     """
     search = _locked(connection, search_id)
     if search.state not in (SearchState.RUNNING, SearchState.PAUSED):
         raise Conflict(f"search {search_id} is {search.state}; nothing can be queued in it")
     arm = search.spec.arms.get(request.arm)
     if arm is None:
-        raise NotFound(f"search {search_id} has no arm {request.arm!r}; it has {', '.join(search.spec.arms)}")
+        raise Unsuitable(f"search {search_id} has no arm {request.arm!r}; it has {', '.join(search.spec.arms)}")
     try:
         architecture = arm.architecture(request.d_z, request.d_h, request.depth)
         costs = search.spec.costs_of(architecture)

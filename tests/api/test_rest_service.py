@@ -88,3 +88,10 @@ def test_an_unknown_way_is_answered_in_the_form_of_every_error(
     answer = client.request(method, path)
     assert answer.status_code == status
     assert set(answer.json()) == {"error", "faults"}
+
+
+def test_a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(client: httpx.Client) -> None:
+    answer = client.patch("/api/v1/searches")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
+    assert client.post("/api/v1/searches/1").headers["Allow"] == "DELETE, GET"
+    assert client.post("/healthz").status_code == 405

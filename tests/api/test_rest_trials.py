@@ -80,7 +80,7 @@ def test_the_same_architecture_is_queued_once(client: httpx.Client, database: Da
 def test_an_arm_that_is_not_there_is_answered_with_those_that_are(client: httpx.Client, database: Database) -> None:
     search_id = submitted(database, arms=ARMS)
     answer = client.post(trials_of(search_id), json=a_shape(arm="wide"))
-    assert answer.status_code == 404
+    assert answer.status_code == 422
     assert answer.json()["error"] == f"search {search_id} has no arm 'wide'; it has hourglass, plain"
 
 
