@@ -29,7 +29,7 @@ def hourglass(*arguments: str | Path) -> str:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path, HOURGLASS_LEASE_SECONDS="300", HOURGLASS_HEARTBEAT_SECONDS="0.5")
+    service = Service(tmp_path, HOURGLASS_LEASE_SECONDS="4", HOURGLASS_HEARTBEAT_SECONDS="0.5")
     yield service
     service.close()
 
