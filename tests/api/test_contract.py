@@ -15,13 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from nas_service.artifacts import ArtifactStore, digest_of
+from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.domain.roles import Role
 from nas_service.lifecycle import control
-from nas_service.lifecycle.networks import store_network
 from nas_service.settings import Settings
-from tests.builders import a_key, bearing, completed, enqueued, leased, on_a_port, submitted
+from tests.builders import a_key, bearing, brought_file, completed, enqueued, leased, on_a_port, submitted
 
 SCHEMATHESIS = [sys.executable, str(Path(sys.executable).with_name("schemathesis"))]
 # A schema cannot say everything: these may refuse with 422 what their schema allows. 410 is their 404 for a lease.
@@ -43,9 +42,7 @@ def seeded(database: Database, home: Path, key: str | None) -> dict[str, list[ob
     for n in range(4):
         enqueued(database, running, d_z=90 + n)
         held.append(leased(database, home, request_id=f"seed-request-{n}", id=f"w{n}"))
-    with database.write() as connection:
-        lease = held[0]
-        store_network(connection, store, lease.lease_id, lease.token, b"network", digest_of(b"network"))
+    brought_file(database, store, held[0], b"network", "network")
     waiting = [enqueued(database, running, d_z=100 + n) for n in range(5)]
     trials = [*done, *(lease.trial_id for lease in held), *waiting]
     return {
