@@ -5,24 +5,24 @@ where that failed. What the server says (stop, lost) is there for the training l
 """
 
 import threading
-from contextvars import copy_context
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import structlog
 
 from nas_service.client import ApiError, LeaseLost, NotAllowed, ServerUnreachable, WorkerClient
 from nas_service.messages import MAX_REPORTS, EpochReport, Lease, Report
+from workers.errand import Errand
 
 log = structlog.get_logger()
 
 Order = Literal["early", "paused", "cancelled", "lost"]
 
 
-class Heartbeat:
-    """The thread of one lease; a context manager."""
+class Heartbeat(Errand):
+    """Keeps one lease."""
 
     def __init__(self, client: WorkerClient, lease: Lease) -> None:
+        super().__init__(f"heartbeat of trial {lease.trial_id}")
         self._client = client
         self._lease = lease
         self._lock = threading.Lock()
@@ -30,14 +30,6 @@ class Heartbeat:
         self._news: list[EpochReport] = []
         self._step = 0
         self._order: Order | None = None
-        self._wake = threading.Event()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(
-            target=copy_context().run,  # its log lines name the slot, too
-            args=(self._beat,),
-            name=f"heartbeat of trial {lease.trial_id}",
-            daemon=True,
-        )
 
     @property
     def order(self) -> Order | None:
@@ -55,21 +47,12 @@ class Heartbeat:
         """Note that training moved; goes with the next heartbeat."""
         self._step += 1
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._wake.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._ended.is_set():
+    def _run(self) -> None:
+        while True:
             self._wake.wait(self._lease.heartbeat_seconds)
             self._wake.clear()
+            if self._ended.is_set():
+                return  # the result is in, or the trial was given back: there is no lease to keep alive
             self.send()
 
     def send(self) -> bool:
