@@ -10,7 +10,7 @@ BIN := .venv/bin
 PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test test-slow chaos check constraints look-at-venv
+.PHONY: help demo setup test test-slow contract chaos check constraints look-at-venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,11 +21,14 @@ demo: .venv/.runtime ## install what running needs, then search the digits with 
 setup: .venv/.dev ## install everything, tests included
 	@echo ".venv is ready."
 
-test: .venv/.dev ## the quick tests
-	$(BIN)/pytest -m "not slow"
+test: .venv/.dev ## the quick tests, on as many cores as there are, up to four
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not long"
 
 test-slow: .venv/.dev ## the slow tests: real processes, the wheel
 	$(BIN)/pytest -m slow
+
+contract: .venv/.dev ## thousands of calls of every role, held against the OpenAPI document
+	$(BIN)/pytest -s -m long
 
 # SECONDS and SEED may be given: make chaos SECONDS=60 SEED=7
 chaos: .venv/.dev ## ten minutes of killed and frozen processes and a bad network; then nothing may be lost

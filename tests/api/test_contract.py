@@ -126,7 +126,7 @@ def test_no_call_contradicts_the_openapi_document(postgres_database: Database, t
     assert calls_made(postgres_database, tmp_path, None, "fuzzing,stateful", examples=6, steps=6) >= 200
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("role", "phases", "least"),
