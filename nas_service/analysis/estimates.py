@@ -29,6 +29,13 @@ class Estimate:
     standard_error: float | None = None
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval, where it is known that there is one."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+    @property
     def sign(self) -> int | None:
         """1 or -1 when the interval lies above or below 0, else 0; None without one."""
         if self.low is None or self.high is None:

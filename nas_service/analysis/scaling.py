@@ -53,9 +53,7 @@ class PowerLaw:
     def at(self, cost: float) -> Estimate:
         """What the fit says of another cost: the line, with its slope's interval and the spread around it."""
         away = log(cost) - self.centre[0]
-        assert self.exponent.low is not None
-        assert self.exponent.high is not None
-        slopes = sorted((self.exponent.low * away, self.exponent.high * away))
+        slopes = sorted(slope * away for slope in self.exponent.bounds)
         spread = float(norm.ppf(0.5 + LEVEL / 2)) * self.deviation
         middle = self.centre[1] + self.exponent.value * away
         return Estimate(exp(middle), exp(self.centre[1] + slopes[0] - spread), exp(self.centre[1] + slopes[1] + spread))
@@ -71,14 +69,11 @@ def power_laws(front: Sequence[FrontShape]) -> dict[str, PowerLaw]:
 def exponent_difference(first: PowerLaw, second: PowerLaw) -> Estimate:
     """The first exponent minus the second, with an interval made of theirs (Zou and Donner, 2008)."""
     one, other = first.exponent, second.exponent
-    assert one.low is not None
-    assert one.high is not None
-    assert other.low is not None
-    assert other.high is not None
+    (low, high), (other_low, other_high) = one.bounds, other.bounds
     gap = one.value - other.value
-    low = gap - hypot(one.value - one.low, other.high - other.value)
-    high = gap + hypot(one.high - one.value, other.value - other.low)
-    return Estimate(gap, low, high)
+    below = hypot(one.value - low, other_high - other.value)
+    above = hypot(high - one.value, other.value - other_low)
+    return Estimate(gap, gap - below, gap + above)
 
 
 def recommend(arm: Arm, laws: dict[str, PowerLaw], task: TaskShape, cost_name: str, budget: float) -> Architecture:

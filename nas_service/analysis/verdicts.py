@@ -107,6 +107,7 @@ class _Both:
     """What both arms select at some budgets, as sums of the selected shapes' qualities."""
 
     def __init__(self, arms: tuple[Selection, Selection], budgets: Floats) -> None:
+        self._arms = arms
         self.chosen = [arm.at(budgets) for arm in arms]  # per arm: (budgets,)
         picked = [np.unique(places[places != NONE]) for places in self.chosen]
         self.shapes = [arm.shapes[place] for arm, places in zip(arms, picked, strict=True) for place in places]
@@ -121,7 +122,7 @@ class _Both:
     def shape(self, side: int, at: int) -> Shape | None:
         """What the arm selects at the budget of that place."""
         place = int(self.chosen[side][at])
-        return None if place == NONE else self.shapes[self._columns[side][place]]
+        return None if place == NONE else self._arms[side].shapes[place]
 
     def curse(self, side: int, at: int) -> float:
         """The winner's curse of what the arm selects there."""
