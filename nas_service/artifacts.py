@@ -75,8 +75,8 @@ class Part:
             self._is_kept = True
             if is_local:
                 folder = os.path.dirname(self._target)
-                _sync_folder(folder)
-                _sync_folder(os.path.dirname(folder))  # where the folder itself may be new
+                sync_folder(folder)
+                sync_folder(os.path.dirname(folder))  # where the folder itself may be new
 
     def remove(self) -> None:
         """Remove the file, kept or not; nothing happens when it is gone."""
@@ -156,11 +156,6 @@ def pieces_of(file: BinaryIO) -> Iterator[bytes]:
             yield piece
 
 
-def digest_of(content: bytes) -> str:
-    """The digest by which contents are told apart."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
 def digest_of_file(file: BinaryIO) -> str:
     """The digest of what an open file holds from here on."""
     digest = hashlib.sha256()
@@ -169,7 +164,7 @@ def digest_of_file(file: BinaryIO) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make a rename last: the name is in the folder, not in the file."""
     handle = os.open(folder, os.O_RDONLY)
     try:

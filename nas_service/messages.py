@@ -6,6 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
 
 from nas_service.domain.architecture import Architecture
+from nas_service.domain.digests import DIGEST_PATTERN
 from nas_service.domain.faults import Fault
 from nas_service.domain.objectives import Direction, Objective
 from nas_service.domain.records import StoredSearch
@@ -38,7 +39,7 @@ Metrics = Annotated[dict[MetricName, Number], Field(max_length=50)]
 OutsideMetrics = Annotated[dict[MetricName, Annotated[Number, Field(allow_inf_nan=True)]], Field(max_length=50)]
 MAX_RESULTS = 5_000  # measured elsewhere, in one call
 MAX_REPORTS = 10_000  # of epochs, in one heartbeat
-Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=DIGEST_PATTERN)]
 
 
 class Sent(Value):

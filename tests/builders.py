@@ -12,12 +12,13 @@ from typing import Any
 import httpx
 from starlette.exceptions import StarletteDeprecationWarning
 
-from nas_service.artifacts import ArtifactStore, digest_of
+from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
 from nas_service.database.artifacts import ArtifactKind
 from nas_service.domain.architecture import Architecture
 from nas_service.domain.arm import Arm
 from nas_service.domain.costs import Costs
+from nas_service.domain.digests import digest_of
 from nas_service.domain.records import StoredSearch
 from nas_service.domain.roles import ANYBODY_HERE, Quotas, Role
 from nas_service.domain.search import Search

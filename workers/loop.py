@@ -243,10 +243,9 @@ class Worker:
             if self._outbox.holds_back:
                 return
             self._client.say_goodbye(self._id)
-        except NotAllowed:
-            pass  # the key was refused; who ends because of it says so
         except (ServerUnreachable, ApiError) as error:
-            log.info("ended without a goodbye", error=str(error))
+            if not isinstance(error, NotAllowed):  # who ends because its key was refused has said so
+                log.info("ended without a goodbye", error=str(error))
         finally:
             self._client.close()
 

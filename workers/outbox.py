@@ -17,6 +17,7 @@ from time import monotonic, sleep, time
 import structlog
 from filelock import FileLock, Timeout
 
+from nas_service.artifacts import sync_folder
 from nas_service.client import ApiError, LeaseLost, ServerUnreachable, WorkerClient
 from nas_service.domain.states import FailureReason
 from nas_service.domain.values import Value
@@ -188,9 +189,9 @@ def _write(folder: Path, letter: Letter, network: bytes | None) -> Path:
         _write_file(part / "letter.json", letter.model_dump_json().encode())
         if network is not None:
             _write_file(part / "network.safetensors", network)
-        _sync(part)
+        sync_folder(str(part))
         part.rename(folder)
-        _sync(folder.parent)
+        sync_folder(str(folder.parent))
     except OSError:
         shutil.rmtree(part, ignore_errors=True)  # a part of it would only fill the disk further
         raise
@@ -202,15 +203,6 @@ def _write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Have the names in a folder on disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(folder: Path) -> Kept:

@@ -13,6 +13,7 @@ from api.files import FILE_BODY, UPLOAD, file_response, receive_file
 from api.rules import Laborer
 from nas_service.artifacts import ArtifactStore
 from nas_service.database import Database
+from nas_service.domain.digests import DIGEST_PATTERN
 from nas_service.domain.roles import Caller
 from nas_service.domain.trial import Trial
 from nas_service.lifecycle.arrivals import Lessee, open_checkpoint
@@ -29,7 +30,7 @@ SLICE_SECONDS = 1.0
 
 LeaseId = Annotated[str, Path(min_length=1, max_length=64)]
 Token = Annotated[int, Header(alias="Lease-Token", ge=0, lt=2**31)]
-Digest = Annotated[str, Header(alias="Content-Digest", pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[str, Header(alias="Content-Digest", pattern=DIGEST_PATTERN)]
 
 
 @router.post(

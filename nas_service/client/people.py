@@ -6,7 +6,8 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from nas_service.client.errors import ApiError
-from nas_service.client.transport import Transport, digest_of
+from nas_service.client.transport import Transport
+from nas_service.domain.digests import digest_of
 from nas_service.domain.records import AuditEntry, StoredWorker
 from nas_service.domain.search import Search
 from nas_service.domain.trial import Trial

@@ -1,6 +1,5 @@
 """One HTTP call: JSON in, JSON out, errors as exceptions; calls that may be repeated are, while the server is away."""
 
-import hashlib
 import re
 from time import monotonic, sleep
 from typing import Any
@@ -94,11 +93,6 @@ def is_address(server: str) -> bool:
     except httpx.InvalidURL:
         return False
     return url.scheme in ("http", "https") and bool(url.host)
-
-
-def digest_of(content: bytes) -> str:
-    """The digest that goes with a file, both ways."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _retry_seconds(response: httpx.Response) -> float:

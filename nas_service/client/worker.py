@@ -5,7 +5,8 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from nas_service.client.errors import ApiError
-from nas_service.client.transport import Transport, digest_of
+from nas_service.client.transport import Transport
+from nas_service.domain.digests import digest_of
 from nas_service.messages import Lease, LeaseRequest, Release, Report, ReportAnswer, Result
 
 API = "/api/v1"

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from nas_service.domain.architecture import TaskShape
+from nas_service.domain.digests import DIGEST_PATTERN
 from nas_service.domain.values import Value
 
 
@@ -83,7 +84,7 @@ class Dataset(Value):
     image_shape: ImageShape | None = None  # channels, height, width
     classes: int | None = Field(default=None, ge=1, le=100_000)
     train_images: int | None = Field(default=None, ge=1, lt=2**31)  # in the training split
-    digest: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
+    digest: str | None = Field(default=None, pattern=DIGEST_PATTERN)
 
     @field_validator("name")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Annotated, BinaryIO
 from pydantic import Field
 
 from nas_service.artifacts import PIECE_BYTES
+from nas_service.domain.digests import DIGEST_PATTERN
 from nas_service.domain.values import Value
 
 FORMAT = "hourglass-backup-1"
@@ -18,7 +19,6 @@ MANIFEST = "manifest.json"
 DATABASE = "hourglass.db"
 ARTIFACTS = "artifacts"
 MAX_MANIFEST_BYTES = 256 * 2**20  # a line a file
-SHA256 = r"^sha256:[0-9a-f]{64}$"
 
 
 class BackupError(ValueError):
@@ -28,7 +28,7 @@ class BackupError(ValueError):
 class Entry(Value):
     """One file of a backup."""
 
-    digest: Annotated[str, Field(pattern=SHA256)]
+    digest: Annotated[str, Field(pattern=DIGEST_PATTERN)]
     size_bytes: Annotated[int, Field(ge=0)]
 
 
@@ -91,9 +91,9 @@ def unpack(archive: tarfile.TarFile, name: str, entry: Entry, target: Path) -> N
         raise BackupError(f"{name} in the backup is not what was written into it; the backup is damaged")
 
 
-def pack(archive: tarfile.TarFile, name: str, file: BinaryIO, entry: Entry) -> None:
+def pack(archive: tarfile.TarFile, name: str, file: BinaryIO, size_bytes: int) -> None:
     """Append an open file to the archive; closes it."""
     member = tarfile.TarInfo(name)
-    member.size, member.mode = entry.size_bytes, 0o600
+    member.size, member.mode = size_bytes, 0o600
     with file:
         archive.addfile(member, file)

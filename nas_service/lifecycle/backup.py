@@ -70,7 +70,7 @@ def _write(settings: Settings, folder: Path, on_broken: Callable[[str], None]) -
                 forget_artifacts(connection, gone)
             database.close()
             entries[DATABASE] = _entry_of(copy)
-            pack(archive, DATABASE, copy.open("rb"), entries[DATABASE])
+            pack(archive, DATABASE, copy.open("rb"), entries[DATABASE].size_bytes)
             _pack_manifest(archive, entries, revision_of(f"sqlite:///{copy}"))
         file.flush()
         os.fsync(file.fileno())
@@ -94,7 +94,7 @@ def _pack_artifacts(
             continue
         entry = Entry(digest=row.digest, size_bytes=row.size_bytes)
         entries[f"{ARTIFACTS}/{row.path}"] = entry
-        pack(archive, f"{ARTIFACTS}/{row.path}", file, entry)
+        pack(archive, f"{ARTIFACTS}/{row.path}", file, row.size_bytes)
     return entries, gone
 
 
@@ -114,4 +114,4 @@ def _pack_manifest(archive: tarfile.TarFile, entries: dict[str, Entry], revision
         files=entries,
     )
     content = manifest.model_dump_json(indent=1).encode()
-    pack(archive, MANIFEST, BytesIO(content), Entry(digest=f"sha256:{'0' * 64}", size_bytes=len(content)))
+    pack(archive, MANIFEST, BytesIO(content), len(content))

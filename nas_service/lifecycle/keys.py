@@ -4,13 +4,13 @@ A key reads `hg_<id>_<secret>`. Only the secret's digest is stored; its 256 rand
 """
 
 import re
-from hashlib import sha256
 from hmac import compare_digest
 from secrets import token_urlsafe
 
 from nas_service.database import Connection
 from nas_service.database.audit import append_audit
 from nas_service.database.keys import credential_of, has_keys, insert_key, key_by_id, key_by_name, revoke
+from nas_service.domain.digests import digest_of
 from nas_service.domain.records import StoredKey
 from nas_service.domain.roles import OWN_WORKERS, Caller, Quotas, Role
 from nas_service.lifecycle.errors import Conflict, NotFound, NotSignedIn, Unsuitable
@@ -38,7 +38,7 @@ def create_key(
         raise Conflict(f"there is a key {name} already ({earlier.standing}, {earlier.role}); choose another name")
     secret = token_urlsafe(32)
     lives = None if days is None else days * DAY
-    key_id = insert_key(connection, name, role, _digest(secret), lives, quotas)
+    key_id = insert_key(connection, name, role, digest_of(secret.encode()), lives, quotas)
     detail = {"name": name, "role": role, "expires_after_days": days, **quotas.model_dump(exclude_none=True)}
     append_audit(connection, by, "key_created", None, detail)
     key = key_by_name(connection, name)
@@ -82,7 +82,7 @@ def caller_of(connection: Connection, text: str, own: str | None) -> Caller:
             return OWN_WORKERS
         raise NotSignedIn(UNKNOWN)
     credential = credential_of(connection, int(found[1]))
-    if credential is None or not compare_digest(credential.digest, _digest(found[2])):
+    if credential is None or not compare_digest(credential.digest, digest_of(found[2].encode())):
         raise NotSignedIn(UNKNOWN)
     key = credential.key
     if key.standing != "valid":
@@ -101,7 +101,3 @@ def require_standing(connection: Connection, caller: Caller) -> None:
 
 def _written(key_id: str, secret: str) -> str:
     return f"hg_{key_id}_{secret}"
-
-
-def _digest(secret: str) -> str:
-    return f"sha256:{sha256(secret.encode()).hexdigest()}"

@@ -1,22 +1,13 @@
 """Every deed of a person stands in the audit, in the transaction of the deed; admins read it in pages."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from nas_service.database import Database
-from tests.builders import a_key, a_search_file, an_outside_result, bearing, serving
+from tests.builders import a_key, a_search_file, an_outside_result, bearing
 
 AUDIT = "/api/v1/audit"
-
-
-@pytest.fixture
-def client(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(database_url, tmp_path) as client:
-        yield client
 
 
 def entries(client: httpx.Client, admin: str, **params: Any) -> list[dict[str, Any]]:

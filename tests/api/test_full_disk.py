@@ -8,11 +8,11 @@ import httpx
 import pytest
 import torch
 
-from nas_service.artifacts import digest_of
 from nas_service.client import WorkerClient
 from nas_service.database import Database
 from nas_service.database.migrate import upgrade
 from nas_service.database.trials import trial_by_id
+from nas_service.domain.digests import digest_of
 from nas_service.domain.states import TrialState
 from nas_service.messages import Lease
 from tests.builders import a_request, a_search_file, enqueued, on_a_port, submitted

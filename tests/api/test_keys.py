@@ -1,7 +1,6 @@
 """Keys at the door: open without any, closed from the first one on, at once, for every way of calling."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,12 +18,6 @@ from tests.builders import a_key, a_request, a_search_file, bearing, serving, su
 
 SEARCHES = "/api/v1/searches"
 HERE = {"Origin": "http://127.0.0.1"}
-
-
-@pytest.fixture
-def client(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(database_url, tmp_path) as client:
-        yield client
 
 
 def stored(database: Database, name: str) -> StoredKey:

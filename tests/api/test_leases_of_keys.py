@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nas_service.artifacts import digest_of
 from nas_service.database import Database
 from nas_service.database.workers import newest_workers
+from nas_service.domain.digests import digest_of
 from nas_service.domain.roles import ANYBODY_HERE
 from nas_service.domain.states import TrialState
 from nas_service.lifecycle.keys import own_key, revoke_key

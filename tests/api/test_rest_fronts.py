@@ -1,6 +1,5 @@
 import csv
 import io
-from collections.abc import Iterator
 from math import log10
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,7 @@ import httpx
 import pytest
 
 from nas_service.database import Database
-from tests.builders import ARMS, completed, serving, submitted
-
-
-@pytest.fixture
-def client(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(database_url, tmp_path) as client:
-        yield client
+from tests.builders import ARMS, completed, submitted
 
 
 @pytest.fixture

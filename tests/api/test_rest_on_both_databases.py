@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nas_service.artifacts import digest_of
 from nas_service.database import Database
+from nas_service.domain.digests import digest_of
 from tests.builders import a_request, a_result, a_search_file, serving
 
 ROUTES_OF_A_SEARCH = ("", "/front", "/front?format=csv", "/plot", "/trials", "/trials?format=csv")

@@ -1,19 +1,10 @@
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from nas_service.database import Database
 from nas_service.messages import MAX_RESULTS
-from tests.builders import a_search_file, an_outside_result, serving, submitted
-
-
-@pytest.fixture
-def client(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(database_url, tmp_path) as client:
-        yield client
+from tests.builders import a_search_file, an_outside_result, submitted
 
 
 def bring(client: httpx.Client, search_id: int, *rows: dict[str, Any]) -> httpx.Response:

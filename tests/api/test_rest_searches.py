@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,6 @@ from nas_service.lifecycle.control import fail, finish_if_done
 from tests.builders import ARMS, a_request, a_search_file, completed, enqueued, leased, serving, submitted
 
 SEARCHES = "/api/v1/searches"
-
-
-@pytest.fixture
-def client(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(database_url, tmp_path) as client:
-        yield client
 
 
 def state_of(client: httpx.Client, search_id: int) -> str:

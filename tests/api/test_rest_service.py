@@ -1,17 +1,8 @@
-from collections.abc import Iterator
-from pathlib import Path
-
 import httpx
 import pytest
 
 from api.guard import is_loopback
-from tests.builders import a_search_file, serving
-
-
-@pytest.fixture
-def client(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(database_url, tmp_path) as client:
-        yield client
+from tests.builders import a_search_file
 
 
 def test_a_living_server_says_so(client: httpx.Client) -> None:

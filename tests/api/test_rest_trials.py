@@ -1,6 +1,5 @@
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,7 @@ import pytest
 from nas_service.analysis.tables import csv_lines
 from nas_service.database import Database
 from nas_service.domain.trial import Trial
-from tests.builders import ARMS, completed, enqueued, serving, submitted
-
-
-@pytest.fixture
-def client(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(database_url, tmp_path) as client:
-        yield client
+from tests.builders import ARMS, completed, enqueued, submitted
 
 
 def trials_of(search_id: int) -> str:

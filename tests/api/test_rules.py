@@ -1,7 +1,5 @@
 """Every route for every role: what is forbidden is refused, what is allowed is not. A new route must stand here."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 from api.pages import PLOTLY_PATH
 from api.rules import require_rules
 from nas_service.database import Database
-from tests.builders import a_key, a_search_file, an_outside_result, bearing, enqueued, serving, submitted
+from tests.builders import a_key, a_search_file, an_outside_result, bearing, enqueued, submitted
 
 V1, SEARCH, TRIAL, LEASE = (
     "/api/v1",
@@ -48,12 +46,6 @@ BODIES: dict[str, Any] = {
     f"POST {SEARCH}/results": {"results": [an_outside_result().model_dump(mode="json")]},
     f"POST {SEARCH}/trials": {"arm": "hourglass", "d_z": 66, "d_h": 8, "depth": 1, "lr": 1e-3},
 }
-
-
-@pytest.fixture
-def client(database_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(database_url, tmp_path) as client:
-        yield client
 
 
 @pytest.fixture

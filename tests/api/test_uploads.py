@@ -8,9 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nas_service.artifacts import PIECE_BYTES, digest_of
+from nas_service.artifacts import PIECE_BYTES
 from nas_service.client import ApiError, Client, WorkerClient
 from nas_service.database import Database
+from nas_service.domain.digests import digest_of
 from nas_service.lifecycle.finish import finish
 from nas_service.messages import Lease
 from tests.acceptance.service import wait_until

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 
 from nas_service.client import WorkerClient
@@ -7,13 +5,6 @@ from nas_service.database import Database
 from nas_service.database.reports import reports_of_trial
 from tests.builders import a_request, a_result, enqueued, submitted
 from workers.heartbeat import Heartbeat
-
-
-@pytest.fixture
-def client(served: str) -> Iterator[WorkerClient]:
-    client = WorkerClient(served)
-    yield client
-    client.close()
 
 
 def test_more_epochs_than_one_call_takes_arrive_in_order_and_in_parts(

@@ -22,13 +22,6 @@ NETWORK = b"weights" * 1000
 
 
 @pytest.fixture
-def client(served: str) -> Iterator[WorkerClient]:
-    client = WorkerClient(served)
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def away() -> Iterator[WorkerClient]:
     """The way to a server that is not there."""
     client = WorkerClient("http://127.0.0.1:9")

@@ -1,7 +1,6 @@
 """One leased trial against a served application: every way in which it can end."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +27,6 @@ from workers.trial import work_on
 
 CPU = torch.device("cpu")
 LONG = {"epochs": 10_000, "batch_size": 16}
-
-
-@pytest.fixture
-def client(served: str) -> Iterator[WorkerClient]:
-    client = WorkerClient(served)
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from nas_service.artifacts import ArtifactStore, BrokenArtifact, StoreFails, digest_of
+from nas_service.artifacts import ArtifactStore, BrokenArtifact, StoreFails
 from nas_service.database import Database
 from nas_service.database.clock import now
 from nas_service.database.reports import reports_of_trial
 from nas_service.database.tables import artifacts
+from nas_service.domain.digests import digest_of
 from nas_service.lifecycle import control, front, networks
 from nas_service.lifecycle.arrivals import Lessee, keep_file, open_checkpoint, place_for
 from nas_service.lifecycle.errors import LeaseLost, NotFound
